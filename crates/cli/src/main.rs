@@ -1,0 +1,3 @@
+//! The `fief` binary.
+
+fn main() {}

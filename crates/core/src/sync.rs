@@ -1,0 +1,4 @@
+//! The one place where threads synchronise.
+
+#[doc(hidden)]
+pub mod barrier;

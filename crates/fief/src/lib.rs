@@ -1,0 +1,4 @@
+//! Control groups inside one process.
+
+#[doc(inline)]
+pub use fief_core as core;

@@ -1,0 +1,1 @@
+//! Script language, reference model and stress harness for fief.
