@@ -1,5 +1,137 @@
 //! Control groups inside one process: trees of groups, subsystems, and their counted references.
 //!
-//! `fief-core` knows no controller by name and no async runtime.
+//! A [`Registry`] holds any number of [`Hierarchy`]s, each a tree of [`Cgroup`]s. A [`Subsystem`] is a
+//! kind of controller; registered, it is a [`Controller`], which can be bound to one hierarchy and
+//! then keeps a [`Css`], its state, for every group there. A [`Task`] is a member of one group of
+//! every hierarchy.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! use fief_core::{Css, HookError, Registry, Removal, Subsystem};
+//!
+//! /// Counts operations, for each group and all below it.
+//! struct Operations;
+//!
+//! impl Subsystem for Operations {
+//!     type State = AtomicU64;
+//!
+//!     fn name(&self) -> &str {
+//!         "operations"
+//!     }
+//!
+//!     fn new_css(&self, _parent: Option<&Css<AtomicU64>>) -> Result<AtomicU64, HookError> {
+//!         Ok(AtomicU64::new(0))
+//!     }
+//!
+//!     fn offline(&self, css: &Css<AtomicU64>) {
+//!         // What the group did stays counted above it.
+//!         if let Some(parent) = css.parent() {
+//!             parent.fetch_add(css.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+//!         }
+//!     }
+//! }
+//!
+//! let registry = Registry::new();
+//! let tenants = registry.create_hierarchy("by-tenant")?;
+//! let operations = registry.register(Operations)?;
+//! operations.bind(&tenants)?;
+//!
+//! let web = tenants.root().create_child("web")?;
+//! let request = registry.create_task("request 1")?;
+//! request.join(&web)?;
+//!
+//! // In the request: find the css of the group it sits in, and keep a reference.
+//! let css = registry.read().task_css(&operations, &request).and_then(Css::try_get_online);
+//! let css = css.ok_or("removed")?;
+//! css.fetch_add(1, Ordering::Relaxed);
+//!
+//! drop(request);
+//! web.remove(Removal::Detach)?;
+//! assert_eq!(operations.root().map(|root| root.load(Ordering::Relaxed)), Some(1));
+//! drop(css); // from any thread, in any context
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Guarantees
+//!
+//! | operation | progress | cost |
+//! |---|---|---|
+//! | clone or drop a [`CssRef`] of an online css | wait-free | a plain add on a cell of the thread's own |
+//! | [`Css::try_get`] under a guard | wait-free | the same |
+//! | [`Registry::read`] | wait-free | one swap-protected pointer load |
+//! | drop the last reference to a dying css | lock-free | at most one system call |
+//! | create, remove, bind, join | one lock for the registry | hooks run under it |
+//!
+//! A call that returns an error has changed nothing. A css is freed exactly once, after its last
+//! reference is gone and every guard that could have found it.
+//!
+//! # Features
+//!
+//! `serde`: statistics, limits and ids as data. `tracing`: structural operations and lifecycle edges
+//! as events of target `fief`.
+#![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
 
-pub mod sync;
+#[cfg(not(loom))]
+mod registry;
+#[cfg(not(loom))]
+mod hierarchy;
+#[cfg(not(loom))]
+mod cgroup;
+#[cfg(not(loom))]
+mod subsystem;
+#[cfg(not(loom))]
+mod controller;
+#[cfg(not(loom))]
+mod bind;
+mod css;
+#[cfg(not(loom))]
+mod lifecycle;
+mod world;
+#[cfg(not(loom))]
+mod task;
+#[cfg(not(loom))]
+mod reclaim;
+#[cfg(not(loom))]
+mod stat;
+#[cfg(not(loom))]
+mod units;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod trace;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(not(loom))]
+pub use crate::{
+    cgroup::{
+        Cgroup,
+        name::NameError,
+        remove::Removal,
+        walk::{Ancestors, Children, DescendantsPost, DescendantsPre},
+    },
+    controller::Controller,
+    css::{
+        Css, State,
+        cells::CssId,
+        handle::{CssRef, WeakCss},
+        thread::prepare_thread,
+    },
+    error::{
+        AttachError, BindError, CapacityError, CreateError, CreateHierarchyError, CreateTaskError,
+        DestroyError, HookError, HookPanic, KillError, LimitError, LookupError, RegisterError,
+        RemoveError, RenameError, StructuralError, UnregisterError, Veto,
+    },
+    hierarchy::Hierarchy,
+    reclaim::Reclaimer,
+    registry::{Registry, RegistryBuilder},
+    stat::RegistryStats,
+    subsystem::{Migration, Subsystem},
+    sync::barrier::Barrier,
+    task::{Member, Task},
+    units::{CgroupId, HierarchyId, Limit, ParseLimitError, SubsystemId, TaskId},
+    world::guard::ReadGuard,
+};

@@ -1,0 +1,304 @@
+//! Groups: the nodes of a hierarchy.
+
+pub(crate) mod create;
+pub(crate) mod name;
+pub(crate) mod node;
+pub(crate) mod remove;
+pub(crate) mod walk;
+
+use std::fmt;
+
+pub(crate) use self::node::Node;
+use self::walk::{Ancestors, Children, DescendantsPost, DescendantsPre};
+use crate::{
+    cgroup::remove::Removal,
+    css::State,
+    error::{AttachError, CreateError, KillError, LimitError, RemoveError, RenameError},
+    hierarchy::Hierarchy,
+    registry::Owner,
+    sync::{Arc, Ordering},
+    task::{self, Member, Task},
+    units::{CgroupId, Limit},
+};
+
+/// A group of a hierarchy.
+///
+/// A cheap handle that holds no css reference. It stays good after the group is removed: path, ids
+/// and state can be read, and every operation that would change it answers `Removed`.
+#[derive(Clone)]
+#[doc(alias = "cgroup")]
+pub struct Cgroup {
+    owner: Arc<Owner>,
+    node: Arc<Node>,
+}
+
+impl Cgroup {
+    pub(crate) fn new(owner: Arc<Owner>, node: Arc<Node>) -> Self {
+        Self { owner, node }
+    }
+
+    /// Returns a handle to `node`, unless its registry is gone.
+    pub(crate) fn from_node(node: Arc<Node>) -> Option<Self> {
+        Some(Self { owner: node.hierarchy.owner()?, node })
+    }
+
+    /// Returns the name; empty for the root.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.node.name().as_ref().to_owned()
+    }
+
+    /// Returns the path from the root of the hierarchy: `/`, or `/name/name`.
+    ///
+    /// Valid from creation on; after removal it is the last one. Never takes the structural lock: a
+    /// rename above, while it is put together, may show in part.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.node.path()
+    }
+
+    /// Returns the id: unique in the registry, rising in order of creation, never reused.
+    #[must_use]
+    pub fn id(&self) -> CgroupId {
+        CgroupId(self.node.id)
+    }
+
+    /// Returns how many groups are above it; 0 for the root.
+    #[must_use]
+    #[doc(alias = "level")]
+    pub fn depth(&self) -> u32 {
+        self.node.depth
+    }
+
+    /// Returns the hierarchy.
+    #[must_use]
+    pub fn hierarchy(&self) -> Hierarchy {
+        let root = self.node.top();
+        Hierarchy::with_root(Arc::clone(&self.owner), root)
+    }
+
+    /// Returns the stage as of now; it only ever moves on.
+    ///
+    /// A group is dying while [`Cgroup::remove`] runs, offline afterwards, and released when the
+    /// last of its css is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.node.state()
+    }
+
+    /// Returns the parent; `None` for the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let parent = self.node.parent.as_ref()?;
+        Some(Self::new(Arc::clone(&self.owner), Arc::clone(parent)))
+    }
+
+    /// Returns the child of that name.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Option<Self> {
+        Some(Self::new(Arc::clone(&self.owner), self.node.child(name)?))
+    }
+
+    /// Walks the children in order of creation.
+    #[must_use]
+    pub fn children(&self) -> Children {
+        Children::new(self)
+    }
+
+    /// Walks this group, its parent, and so on to the root.
+    #[must_use]
+    pub fn ancestors(&self) -> Ancestors {
+        Ancestors::new(self)
+    }
+
+    /// Walks this group and all below it, parents before children, siblings in order of creation.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no structural lock. A group that is there all the time is met exactly once, whatever
+    /// others create and remove meanwhile; the current one may be removed.
+    #[must_use]
+    #[doc(alias = "css_for_each_descendant_pre")]
+    pub fn descendants_pre(&self) -> DescendantsPre {
+        DescendantsPre::new(self)
+    }
+
+    /// Walks this group and all below it, children before parents, siblings in order of creation.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cgroup::descendants_pre`].
+    #[must_use]
+    #[doc(alias = "css_for_each_descendant_post")]
+    pub fn descendants_post(&self) -> DescendantsPost {
+        DescendantsPost::new(self)
+    }
+
+    /// Returns how many groups are below this one, removed ones not counted.
+    #[must_use]
+    #[doc(alias = "nr_descendants")]
+    pub fn descendant_count(&self) -> u32 {
+        // Ordering: Relaxed: a statistic.
+        self.node.descendants.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many groups below this one are removed and have a css that is not released.
+    #[must_use]
+    #[doc(alias = "nr_dying_descendants")]
+    pub fn dying_descendant_count(&self) -> u32 {
+        // Ordering: Relaxed: a statistic.
+        self.node.dying_descendants.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many levels of groups there may be below this one; default [`Limit::Max`].
+    #[must_use]
+    #[doc(alias = "cgroup.max.depth")]
+    pub fn max_depth(&self) -> Limit {
+        node::limit(&self.node.max_depth)
+    }
+
+    /// Returns how many groups there may be below this one; default [`Limit::Max`].
+    #[must_use]
+    #[doc(alias = "cgroup.max.descendants")]
+    pub fn max_descendants(&self) -> Limit {
+        node::limit(&self.node.max_descendants)
+    }
+
+    /// Sets how many levels of groups there may be below this one: 0 to 2^31 − 1, or no limit.
+    ///
+    /// A limit below what there is stands, and holds for groups to come.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a number out of range, and a removed group.
+    pub fn set_max_depth(&self, limit: Limit) -> Result<(), LimitError> {
+        create::set_limit(self, "cgroup.max.depth", limit, |node| &node.max_depth)
+    }
+
+    /// Sets how many groups there may be below this one: 0 to 2^31 − 1, or no limit.
+    ///
+    /// A limit below what there is stands, and holds for groups to come.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a number out of range, and a removed group.
+    pub fn set_max_descendants(&self, limit: Limit) -> Result<(), LimitError> {
+        create::set_limit(self, "cgroup.max.descendants", limit, |node| &node.max_descendants)
+    }
+
+    /// Creates a child, with a css of every controller bound to the hierarchy.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock, and runs the controllers' `new_css` and `online` hooks under it.
+    /// Readers see the group with all its css or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Names the rule: a bad or taken name, a removed parent, a limit on the way up, a controller
+    /// that refused. Nothing has changed then.
+    #[doc(alias = "cgroup_mkdir")]
+    pub fn create_child(&self, name: &str) -> Result<Self, CreateError> {
+        create::child(self, name)
+    }
+
+    /// Gives this group another name under the same parent.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a bad or taken name, the root, and a removed group. A name it has already is no
+    /// error.
+    pub fn rename(&self, name: &str) -> Result<(), RenameError> {
+        create::rename(self, name)
+    }
+
+    /// Removes this group, by the given policy.
+    ///
+    /// The name is free at once, for a group with css of its own. The group's css go offline before
+    /// the call returns, and are freed when their references are gone.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock, and runs the controllers' `drain`, `killed` and `offline` hooks
+    /// under it. Waits for no reader and no reference; one process-wide barrier for all css.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a group with members or children, the root, and one removed already. Nothing has
+    /// changed then.
+    #[doc(alias = "cgroup_rmdir")]
+    pub fn remove(&self, removal: Removal) -> Result<(), RemoveError> {
+        remove::remove(self, removal)
+    }
+
+    /// Returns whether it, or a group below it, has members.
+    #[must_use]
+    #[doc(alias = "cgroup_populated")]
+    pub fn is_populated(&self) -> bool {
+        if self.node.parent.is_none() {
+            return !self.owner.engine.tasks.lock().is_empty();
+        }
+        self.node.is_populated()
+    }
+
+    /// Returns the direct members, oldest first.
+    #[must_use]
+    #[doc(alias = "cgroup.tasks")]
+    pub fn members(&self) -> Vec<Member> {
+        task::members(self).iter().map(|task| task.member.clone()).collect()
+    }
+
+    /// Moves `task` here, from wherever it is in this hierarchy.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock. Whoever resolves the task's css afterwards finds this group's.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group, a task of another registry, and what a controller's `can_attach`
+    /// refuses. The task is then where it was.
+    #[doc(alias = "cgroup_attach_task")]
+    pub fn attach(&self, task: &Task) -> Result<(), AttachError> {
+        task::attach(task, self)
+    }
+
+    /// Runs the cancel callback of every member of this group and of those below it.
+    ///
+    /// Returns how many there were. The members leave when they see fit; who joins afterwards is not
+    /// affected. Callbacks run on the calling thread, under no lock; one that panics is counted.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group.
+    #[doc(alias = "cgroup.kill")]
+    pub fn kill(&self) -> Result<usize, KillError> {
+        task::kill(self)
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+}
+
+impl PartialEq for Cgroup {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.node, &other.node)
+    }
+}
+
+impl Eq for Cgroup {}
+
+impl fmt::Debug for Cgroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cgroup")
+            .field("hierarchy", &self.node.hierarchy.name())
+            .field("path", &self.path())
+            .field("state", &self.state())
+            .finish()
+    }
+}

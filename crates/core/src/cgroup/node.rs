@@ -1,0 +1,247 @@
+//! A group as the core keeps it.
+//!
+//! Who stands where is written under the structural lock. Paths, children and members are read
+//! without it, under short locks of the group's own, so that hooks and walkers can ask at any time.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    css::State,
+    hierarchy::Hier,
+    sync::{Arc, AtomicU8, AtomicU32, Mutex, Ordering, RwLock},
+    task::TaskShared,
+    units::Limit,
+};
+
+/// The value of a limit word that stands for `max`.
+pub(crate) const UNLIMITED: u32 = u32::MAX;
+
+/// One group.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Rising in order of creation.
+    pub(crate) id: u64,
+    /// The group's index in the columns of its hierarchy; reused a grace period after removal.
+    pub(crate) index: u32,
+    pub(crate) depth: u32,
+    pub(crate) hierarchy: Arc<Hier>,
+    pub(crate) parent: Option<Arc<Self>>,
+    name: Mutex<Arc<str>>,
+    children: RwLock<Option<Box<Children>>>,
+    /// Direct members, by id; the root's are those that are nowhere else.
+    members: Mutex<BTreeMap<u64, Arc<TaskShared>>>,
+    state: AtomicU8,
+    /// Direct members and populated children.
+    populated: AtomicU32,
+    pub(crate) descendants: AtomicU32,
+    pub(crate) dying_descendants: AtomicU32,
+    pub(crate) max_depth: AtomicU32,
+    pub(crate) max_descendants: AtomicU32,
+    /// Css that are not released.
+    pub(crate) unreleased: AtomicU32,
+}
+
+/// A group's children, in order of creation and by name.
+#[derive(Debug, Default)]
+struct Children {
+    by_id: BTreeMap<u64, Arc<Node>>,
+    by_name: BTreeMap<Arc<str>, u64>,
+}
+
+impl Node {
+    /// Returns a group that nobody can find yet.
+    pub(crate) fn new(
+        id: u64,
+        index: u32,
+        name: &str,
+        hierarchy: Arc<Hier>,
+        parent: Option<Arc<Self>>,
+    ) -> Self {
+        Self {
+            id,
+            index,
+            depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
+            hierarchy,
+            parent,
+            name: Mutex::new(name.into()),
+            children: RwLock::new(None),
+            members: Mutex::new(BTreeMap::new()),
+            state: AtomicU8::new(State::Online as u8),
+            populated: AtomicU32::new(0),
+            descendants: AtomicU32::new(0),
+            dying_descendants: AtomicU32::new(0),
+            max_depth: AtomicU32::new(UNLIMITED),
+            max_descendants: AtomicU32::new(UNLIMITED),
+            unreleased: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.lock())
+    }
+
+    /// Returns the path as of now; a rename above may come between two components.
+    pub(crate) fn path(&self) -> String {
+        let names: Vec<Arc<str>> =
+            self.ancestors().filter(|node| node.parent.is_some()).map(Self::name).collect();
+        if names.is_empty() {
+            return "/".to_owned();
+        }
+        names.iter().rev().flat_map(|name| ["/", name]).collect()
+    }
+
+    /// Yields this group, its parent, and so on to the root.
+    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |node| node.parent.as_deref())
+    }
+
+    /// Returns the root above, or this group.
+    pub(crate) fn top(self: &Arc<Self>) -> Arc<Self> {
+        let mut top = self;
+        while let Some(parent) = &top.parent {
+            top = parent;
+        }
+        Arc::clone(top)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        // Ordering: Acquire (edge column): a reader under a guard that sees `Online` may use the
+        // slot at our index; one that saw a later group there sees our removal.
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Online,
+            1 => State::Dying,
+            2 => State::Offline,
+            _ => State::Released,
+        }
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.state() == State::Online
+    }
+
+    /// Moves to `state`; callers hold the structural lock.
+    pub(crate) fn enter(&self, state: State) {
+        // Ordering: Release (edge column): see `state`.
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Returns the child of that name.
+    pub(crate) fn child(&self, name: &str) -> Option<Arc<Self>> {
+        let children = self.children.read();
+        let children = children.as_deref()?;
+        children.by_id.get(children.by_name.get(name)?).map(Arc::clone)
+    }
+
+    /// Returns the first child whose id is above `id`.
+    pub(crate) fn child_after(&self, id: u64) -> Option<Arc<Self>> {
+        let children = self.children.read();
+        let (_, child) = children.as_deref()?.by_id.range(id + 1..).next()?;
+        Some(Arc::clone(child))
+    }
+
+    pub(crate) fn child_count(&self) -> usize {
+        self.children.read().as_deref().map_or(0, |children| children.by_id.len())
+    }
+
+    /// Adds a child whose name is free; callers hold the structural lock.
+    pub(crate) fn link(&self, child: &Arc<Self>) {
+        let mut children = self.children.write();
+        let children = children.get_or_insert_default();
+        children.by_name.insert(child.name(), child.id);
+        children.by_id.insert(child.id, Arc::clone(child));
+    }
+
+    /// Takes a child out; callers hold the structural lock.
+    pub(crate) fn unlink(&self, child: &Self) {
+        let mut slot = self.children.write();
+        let Some(children) = slot.as_deref_mut() else { return };
+        children.by_name.remove(&child.name());
+        children.by_id.remove(&child.id);
+        if children.by_id.is_empty() {
+            *slot = None;
+        }
+    }
+
+    /// Gives `child` another name, which is free; callers hold the structural lock.
+    pub(crate) fn rename_child(&self, child: &Self, name: &str) {
+        let name: Arc<str> = name.into();
+        let mut children = self.children.write();
+        let by_name = &mut children.get_or_insert_default().by_name;
+        by_name.remove(&child.name());
+        by_name.insert(Arc::clone(&name), child.id);
+        *child.name.lock() = name;
+    }
+
+    pub(crate) fn is_populated(&self) -> bool {
+        // Ordering: Relaxed: a statistic; decisions are taken under the structural lock.
+        self.populated.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.lock().len()
+    }
+
+    pub(crate) fn members(&self) -> Vec<Arc<TaskShared>> {
+        self.members.lock().values().map(Arc::clone).collect()
+    }
+
+    /// Adds a direct member; callers hold the structural lock.
+    pub(crate) fn add_member(&self, task: &Arc<TaskShared>) {
+        self.members.lock().insert(task.member.id.get(), Arc::clone(task));
+        self.populate();
+    }
+
+    /// Takes a direct member out; callers hold the structural lock.
+    pub(crate) fn remove_member(&self, task: &TaskShared) {
+        if self.members.lock().remove(&task.member.id.get()).is_some() {
+            self.depopulate();
+        }
+    }
+
+    /// Counts one more member or populated child; goes up only on the edge.
+    fn populate(&self) {
+        for node in self.ancestors() {
+            // Ordering: Relaxed: written under the structural lock.
+            if node.populated.fetch_add(1, Ordering::Relaxed) > 0 {
+                return;
+            }
+        }
+    }
+
+    fn depopulate(&self) {
+        for node in self.ancestors() {
+            // Ordering: Relaxed: written under the structural lock.
+            if node.populated.fetch_sub(1, Ordering::Relaxed) > 1 {
+                return;
+            }
+        }
+    }
+}
+
+/// Adds `delta` to the word `which` of every ancestor of `node`; callers hold the structural lock.
+pub(crate) fn count_above(node: &Node, which: impl Fn(&Node) -> &AtomicU32, delta: i32) {
+    for ancestor in node.ancestors().skip(1) {
+        // Ordering: Relaxed: written under the structural lock, read as a statistic.
+        which(ancestor).fetch_add(delta.cast_unsigned(), Ordering::Relaxed);
+    }
+}
+
+/// Returns the limit that `word` holds.
+pub(crate) fn limit(word: &AtomicU32) -> Limit {
+    // Ordering: Relaxed: decided on under the structural lock, read as a statistic.
+    match word.load(Ordering::Relaxed) {
+        UNLIMITED => Limit::Max,
+        limit => Limit::At(limit.into()),
+    }
+}
+
+impl Drop for Node {
+    /// Lets go of the ancestors one by one: a chain of any depth takes no stack.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(node) = parent.and_then(Arc::into_inner) {
+            let mut node = node;
+            parent = node.parent.take();
+        }
+    }
+}

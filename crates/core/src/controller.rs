@@ -1,0 +1,306 @@
+//! The live instance of a subsystem in a registry, and the erased form in which the core calls it.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::{
+    bind,
+    cgroup::Cgroup,
+    css::{AnyCss, Css, Seed, handle::CssRef},
+    error::{self, BindError, HookError, UnregisterError},
+    hierarchy::Hierarchy,
+    registry::{Engine, Owner},
+    subsystem::{Migration, Subsystem},
+    sync::Arc,
+    task::Member,
+    units::SubsystemId,
+    world::{guard::ReadGuard, publish::Views},
+};
+
+/// A subsystem as registered: bound to one hierarchy, or to none.
+///
+/// A cheap handle. While a controller is bound nowhere it is *inactive*: its root css is kept by the
+/// registry's hidden default hierarchy, and every task resolves to it.
+pub struct Controller<S: Subsystem> {
+    owner: Arc<Owner>,
+    registered: Arc<Registered<S>>,
+}
+
+/// A subsystem and what it is called by.
+#[derive(Debug)]
+pub(crate) struct Registered<S: Subsystem> {
+    identity: Identity,
+    subsystem: S,
+}
+
+/// What a controller is called by.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// Unique in the registry, never reused.
+    pub(crate) key: u64,
+    /// The column's index; reused once the controller's last css is freed.
+    pub(crate) index: u8,
+    pub(crate) name: String,
+}
+
+/// A hook that only looks at a css.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Drain,
+    Killed,
+    Offline,
+    Released,
+    Bound,
+}
+
+/// A hook of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    Can,
+    Cancel,
+    Attach,
+    Post,
+}
+
+/// A hook of a task's birth or end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Birth {
+    Can,
+    Cancel,
+    Fork,
+    Exit,
+}
+
+/// A controller of any subsystem. An error is a refusal, or a panic that was caught.
+pub(crate) trait Instance: Send + Sync {
+    fn identity(&self) -> &Identity;
+    fn new_css(
+        &self,
+        seed: Seed,
+        parent: Option<&dyn AnyCss>,
+    ) -> Result<Arc<dyn AnyCss>, HookError>;
+    fn online(&self, css: &dyn AnyCss) -> Result<(), HookError>;
+    fn see(&self, sight: Sight, css: &dyn AnyCss) -> Result<(), HookError>;
+    fn migrate(&self, step: Move, task: &Member, places: Places<'_>) -> Result<(), HookError>;
+    fn bear(&self, step: Birth, task: &Member, css: &dyn AnyCss) -> Result<(), HookError>;
+}
+
+/// Where a member comes from, and where it goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub(crate) source: &'a dyn AnyCss,
+    pub(crate) target: &'a dyn AnyCss,
+}
+
+impl<S: Subsystem> Controller<S> {
+    pub(crate) fn new(owner: Arc<Owner>, registered: Arc<Registered<S>>) -> Self {
+        Self { owner, registered }
+    }
+
+    /// Returns the subsystem's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.registered.identity.name
+    }
+
+    /// Returns the controller's id.
+    #[must_use]
+    pub fn id(&self) -> SubsystemId {
+        SubsystemId(self.registered.identity.key)
+    }
+
+    /// Returns the subsystem itself.
+    #[must_use]
+    pub fn subsystem(&self) -> &S {
+        &self.registered.subsystem
+    }
+
+    /// Returns the hierarchy it is bound to; `None` while it is inactive.
+    #[must_use]
+    pub fn hierarchy(&self) -> Option<Hierarchy> {
+        let css = self.root()?;
+        css.cgroup().map(|root| root.hierarchy()).filter(|hierarchy| !hierarchy.is_default())
+    }
+
+    /// Moves the root css from the default hierarchy to the root of `hierarchy`, which has no
+    /// groups below its root.
+    ///
+    /// Groups created there from then on have a css of this controller.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock; readers see the controller either unbound or bound.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a controller that is bound or unregistered, and a hierarchy that has groups, is
+    /// destroyed or is of another registry. Nothing has changed then.
+    #[doc(alias = "rebind_subsystems")]
+    pub fn bind(&self, hierarchy: &Hierarchy) -> Result<(), BindError> {
+        bind::bind(&self.owner, &self.registered.identity, hierarchy)
+    }
+
+    /// Moves the root css back to the default hierarchy, from one without groups below its root.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a controller that is bound nowhere or unregistered, and a hierarchy that has groups.
+    /// Nothing has changed then.
+    pub fn unbind(&self) -> Result<(), BindError> {
+        bind::unbind(&self.owner, &self.registered.identity)
+    }
+
+    /// Takes an inactive controller out of its registry; its css go as their references do.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a controller that is bound, or unregistered already. Nothing has changed then.
+    pub fn unregister(&self) -> Result<(), UnregisterError> {
+        bind::unregister(&self.owner, &self.registered.identity)
+    }
+
+    /// Returns the root css; `None` once the controller is unregistered.
+    ///
+    /// Usable whether the controller is bound or not.
+    #[must_use]
+    pub fn root(&self) -> Option<CssRef<S::State>> {
+        let guard = ReadGuard::new(&self.engine().views);
+        guard.root_css(self)?.try_get_online()
+    }
+
+    /// Returns a reference to the css of `cgroup`; see [`ReadGuard::css`] for when there is none.
+    ///
+    /// Takes a guard of its own; for several lookups, take one guard and use that.
+    #[must_use]
+    pub fn css(&self, cgroup: &Cgroup) -> Option<CssRef<S::State>> {
+        let guard = ReadGuard::new(&self.engine().views);
+        guard.css(self, cgroup)?.try_get_online()
+    }
+
+    #[inline]
+    pub(crate) fn index(&self) -> usize {
+        self.registered.identity.index.into()
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> u64 {
+        self.registered.identity.key
+    }
+
+    #[inline]
+    pub(crate) fn views(&self) -> &Arc<Views> {
+        &self.engine().views
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.owner.engine
+    }
+}
+
+impl<S: Subsystem> Clone for Controller<S> {
+    fn clone(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), registered: Arc::clone(&self.registered) }
+    }
+}
+
+impl<S: Subsystem> fmt::Debug for Controller<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Controller").field(&self.name()).finish()
+    }
+}
+
+impl<S: Subsystem> Registered<S> {
+    pub(crate) fn new(subsystem: S, key: u64, index: u8, name: String) -> Self {
+        Self { identity: Identity { key, index, name }, subsystem }
+    }
+}
+
+impl<S: Subsystem> Instance for Registered<S> {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn new_css(
+        &self,
+        seed: Seed,
+        parent: Option<&dyn AnyCss>,
+    ) -> Result<Arc<dyn AnyCss>, HookError> {
+        let parent = parent.map(own::<S>);
+        let state = caught(|| self.subsystem.new_css(parent))??;
+        let held = parent.map(|css| css.try_get_online().expect("a group's parent is online"));
+        Ok(Css::plant(seed, held, state))
+    }
+
+    fn online(&self, css: &dyn AnyCss) -> Result<(), HookError> {
+        caught(|| self.subsystem.online(own::<S>(css)))?
+    }
+
+    fn see(&self, sight: Sight, css: &dyn AnyCss) -> Result<(), HookError> {
+        let (subsystem, css) = (&self.subsystem, own::<S>(css));
+        caught(|| match sight {
+            Sight::Drain => subsystem.drain(css),
+            Sight::Killed => subsystem.killed(css),
+            Sight::Offline => subsystem.offline(css),
+            Sight::Released => subsystem.released(css),
+            Sight::Bound => subsystem.bound(css),
+        })
+    }
+
+    fn migrate(&self, step: Move, task: &Member, places: Places<'_>) -> Result<(), HookError> {
+        let (source, target) = (own::<S>(places.source), own::<S>(places.target));
+        let (subsystem, migration) = (&self.subsystem, Migration { task, source, target });
+        caught(|| {
+            match step {
+                Move::Can => return subsystem.can_attach(&migration),
+                Move::Cancel => subsystem.cancel_attach(&migration),
+                Move::Attach => subsystem.attach(&migration),
+                Move::Post => subsystem.post_attach(&migration),
+            }
+            Ok(())
+        })?
+    }
+
+    fn bear(&self, step: Birth, task: &Member, css: &dyn AnyCss) -> Result<(), HookError> {
+        let (subsystem, css) = (&self.subsystem, own::<S>(css));
+        caught(|| {
+            match step {
+                Birth::Can => return subsystem.can_fork(css, task),
+                Birth::Cancel => subsystem.cancel_fork(css, task),
+                Birth::Fork => subsystem.fork(css, task),
+                Birth::Exit => subsystem.exit(css, task),
+            }
+            Ok(())
+        })?
+    }
+}
+
+/// Returns the css in its own type: a controller is only ever handed its own.
+fn own<S: Subsystem>(css: &dyn AnyCss) -> &Css<S::State> {
+    css.as_any().downcast_ref().expect("a controller's css are of its state's type")
+}
+
+/// Runs `hook`, and turns a panic into an error.
+pub(crate) fn caught<R>(hook: impl FnOnce() -> R) -> Result<R, HookError> {
+    // Unwind-safe: what the hook left half done is its own; the core's state is not in its reach.
+    catch_unwind(AssertUnwindSafe(hook)).map_err(|payload| {
+        let message = describe(&*payload).to_owned();
+        discard(payload);
+        error::panicked(message)
+    })
+}
+
+fn describe(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Drops a panic's payload, whose own drop may panic.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        #[expect(clippy::mem_forget, reason = "a payload that panics when dropped is leaked")]
+        std::mem::forget(second);
+    }
+}

@@ -1,0 +1,262 @@
+//! `Css<T>`: the header that the core keeps, the parent, and the controller's own value.
+
+use std::{any::Any, fmt, ops::Deref};
+
+use crate::{
+    cgroup::{Cgroup, Node},
+    css::{
+        cells::CssId,
+        handle::CssRef,
+        mailbox::Mailbox,
+        refcount::{Header, Want},
+        thread,
+    },
+    sync::{Arc, AtomicU8, Mutex, Ordering},
+    world::publish::Views,
+};
+
+/// A stage in the life of a css, or of a group.
+///
+/// A group is released when the last of its css is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum State {
+    /// In use; every kind of reference can be taken.
+    #[doc(alias = "CSS_ONLINE")]
+    Online,
+    /// Its removal is decided: no `try_get_online` that starts now succeeds.
+    #[doc(alias = "CSS_DYING")]
+    Dying,
+    /// Its controller has let go of it; it lives on for the references that are out.
+    Offline,
+    /// The last reference is gone; it is freed after a grace period.
+    #[doc(alias = "CSS_RELEASED")]
+    Released,
+}
+
+/// The state of one subsystem for one group: derefs to the subsystem's own value.
+///
+/// A `&Css` is had from a [`CssRef`], from a [`ReadGuard`](crate::ReadGuard) for as long as that is
+/// held, or as the argument of a hook. Its parent is fixed for life.
+#[doc(alias = "cgroup_subsys_state")]
+#[repr(C)] // `core` comes first: a pointer to a css is a pointer to its core
+pub struct Css<T> {
+    core: Core,
+    parent: Option<CssRef<T>>,
+    state: T,
+}
+
+/// What the core keeps for a css, whatever its type.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) header: &'static Header,
+    pub(crate) id: CssId,
+    /// The header's generation while this css has the id.
+    pub(crate) generation: u32,
+    /// The controller's index in its registry.
+    pub(crate) controller: u8,
+    stage: AtomicU8,
+    mailbox: &'static Mailbox,
+    pub(crate) views: Arc<Views>,
+    /// The group that shows it, or showed it last. Written under the structural lock.
+    group: Mutex<Arc<Node>>,
+}
+
+/// What a css is made of, but for its parent and its value.
+#[derive(Debug)]
+pub(crate) struct Seed {
+    pub(crate) id: CssId,
+    pub(crate) header: &'static Header,
+    pub(crate) arena: u32,
+    pub(crate) controller: u8,
+    pub(crate) mailbox: &'static Mailbox,
+    pub(crate) views: Arc<Views>,
+    pub(crate) group: Arc<Node>,
+    pub(crate) asymmetric: bool,
+}
+
+/// A css of any type.
+pub(crate) trait AnyCss: Send + Sync {
+    fn core(&self) -> &Core;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A counted reference to a css of any type.
+pub(crate) struct Pin(Arc<dyn AnyCss>);
+
+impl<T> Css<T> {
+    /// Returns the id: unique in the process while the css lives, and for a grace period longer.
+    #[must_use]
+    pub fn id(&self) -> CssId {
+        self.core.id
+    }
+
+    /// Returns the parent's css of the same subsystem; `None` for the root css.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Self> {
+        self.parent.as_deref()
+    }
+
+    /// Returns the stage as of now; it only ever moves on.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.core.state()
+    }
+
+    /// Returns the path of the group that shows this css, or showed it last, as of now.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.core.group().path()
+    }
+
+    /// Returns the group that shows this css, or showed it last; `None` when the registry is gone.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<Cgroup> {
+        Cgroup::from_node(self.core.group())
+    }
+
+    /// Takes a reference, unless the css is released.
+    ///
+    /// # Concurrency
+    ///
+    /// Wait-free: a plain add on a cell of the calling thread while the css is online (about 1 ns),
+    /// an atomic add on a shared word once it is dying.
+    #[doc(alias = "css_tryget")]
+    #[inline]
+    pub fn try_get(&self) -> Option<CssRef<T>> {
+        self.try_get_as(Want::Unreleased)
+    }
+
+    /// Takes a reference, unless the removal of the css is decided.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Css::try_get`]. None that starts after the removal was confirmed succeeds, so a
+    /// controller's `offline` hook sees no new users.
+    #[doc(alias = "css_tryget_online")]
+    #[inline]
+    pub fn try_get_online(&self) -> Option<CssRef<T>> {
+        self.try_get_as(Want::Online)
+    }
+
+    #[inline(always)]
+    fn try_get_as(&self, want: Want) -> Option<CssRef<T>> {
+        // `self` is live by the module's invariant 2, so the id is its own.
+        let got = thread::try_get(self.core.id, self.core.header, want);
+        got.then(|| CssRef::from_counted(self))
+    }
+
+    pub(crate) fn core_of(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl<T: Send + Sync + 'static> Css<T> {
+    /// Makes a css that counts one reference, the base, and can be found by its id.
+    pub(crate) fn plant(seed: Seed, parent: Option<CssRef<T>>, state: T) -> Arc<Self> {
+        let Seed { id, header, arena, controller, mailbox, views, group, asymmetric } = seed;
+        let generation = header.generation();
+        let stage = AtomicU8::new(State::Dying as u8);
+        let group = Mutex::new(group);
+        let core = Core { header, id, generation, controller, stage, mailbox, views, group };
+        let css = Arc::new(Self { core, parent, state });
+        // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
+        // Ordering: Relaxed: `init` releases it.
+        header.payload.store(Arc::as_ptr(&css).cast_mut().cast(), Ordering::Relaxed);
+        header.arena.store(arena, Ordering::Relaxed);
+        header.init(asymmetric);
+        css
+    }
+}
+
+impl Core {
+    pub(crate) fn state(&self) -> State {
+        // Ordering: Relaxed: a statistic; decisions are taken by the count and the lock.
+        match self.stage.load(Ordering::Relaxed) {
+            0 => State::Online,
+            1 => State::Dying,
+            2 => State::Offline,
+            _ => State::Released,
+        }
+    }
+
+    /// Moves to `state`; callers hold the structural lock.
+    pub(crate) fn enter(&self, state: State) {
+        // Ordering: Relaxed: as in `state`.
+        self.stage.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn group(&self) -> Arc<Node> {
+        Arc::clone(&self.group.lock())
+    }
+
+    /// Makes another group the one that shows this css; callers hold the structural lock.
+    pub(crate) fn move_to(&self, group: Arc<Node>) {
+        *self.group.lock() = group;
+    }
+
+    /// Hands the css that has `id` to its registry's reclaimer; the caller won its notification.
+    pub(crate) fn notify(id: CssId) {
+        let Some(header) = thread::domain().header(id) else { return };
+        // Ordering: Relaxed: the caller's exchange acquired it (edge init→notify).
+        let core = header.payload.load(Ordering::Relaxed).cast::<Self>().cast_const();
+        // SAFETY: a css's core is its first field (`repr(C)`), and by invariants 1 and 2 of `css.rs`
+        // the payload is live for whoever has won the notification and not yet delivered it.
+        let mailbox = unsafe { &*core }.mailbox;
+        mailbox.deliver(thread::domain(), id);
+    }
+
+    /// Gives back the base reference; callers hold the structural lock and have killed the css.
+    pub(crate) fn put_base(&self) {
+        thread::put(self.id, self.header);
+    }
+}
+
+impl<T: Send + Sync + 'static> AnyCss for Css<T> {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Pin {
+    /// Pins a css that the caller knows to be live.
+    pub(crate) fn new(css: &Arc<dyn AnyCss>) -> Self {
+        thread::get(css.core().id, css.core().header);
+        Self(Arc::clone(css))
+    }
+
+    pub(crate) fn css(&self) -> &dyn AnyCss {
+        &*self.0
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        thread::put(self.0.core().id, self.0.core().header);
+    }
+}
+
+impl<T> Deref for Css<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.state
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Css<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Css")
+            .field("path", &self.path())
+            .field("stage", &self.state())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,261 @@
+//! The reclaimer: releases css whose last reference is gone, and frees what no reader can see.
+//!
+//! A pass takes the release list, runs the `released` hooks under the structural lock, and hands
+//! what is to be freed to a grace period, together with the indexes that removed groups leave
+//! behind. Garbage of grace periods that are over is dropped under no lock. Passes may run side by
+//! side: a css is freed before its parent because it holds a reference to the parent until then.
+//!
+//! The thread sleeps while there is nothing to do. While a grace period is open it looks at it with
+//! growing pauses; what ends one is a reader that lets go of its guard, and readers signal nobody.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use crate::{
+    bind,
+    cgroup::Node,
+    css::{AnyCss, thread as slots},
+    error::StructuralError,
+    hierarchy::Hier,
+    lifecycle,
+    registry::{Engine, Tree, engine::is_in_structure},
+    sync::{Arc, Ordering, thread},
+    task,
+};
+
+/// Who reclaims for a registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reclaimer {
+    /// A thread of the registry's own, started when there is first something to reclaim. The
+    /// default.
+    #[default]
+    Thread,
+    /// The embedder, by [`Registry::reap`](crate::Registry::reap).
+    ///
+    /// When the registry ends while references to its css are out, a thread is started for them.
+    Manual,
+}
+
+/// What waits for a grace period.
+pub(crate) enum Garbage {
+    /// A released css.
+    Css(Arc<dyn AnyCss>),
+    /// A removed group, whose index may be reused.
+    Index(Arc<Node>),
+    /// A destroyed hierarchy, whose index may be reused.
+    Hierarchy(Arc<Hier>),
+}
+
+/// Rounds of a wait that only spin, then rounds that yield, before it sleeps.
+const SPINS: u32 = 64;
+const YIELDS: u32 = 192;
+/// The shortest and the longest sleep of a wait.
+const NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_millis(2);
+
+/// A wait that grows: spins, yields, then sleeps longer and longer.
+#[derive(Debug, Default)]
+struct Backoff {
+    rounds: u32,
+}
+
+impl Backoff {
+    fn pause(&mut self) {
+        self.rounds = self.rounds.saturating_add(1);
+        match self.rounds {
+            0..SPINS => std::hint::spin_loop(),
+            SPINS..YIELDS => thread::yield_now(),
+            rounds => {
+                let doublings = (rounds - YIELDS).min(10);
+                thread::sleep((NAP * (1 << doublings)).min(LONGEST_NAP));
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Sees to it that what was just retired is reclaimed; called under no lock.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        if self.reclaimer == Reclaimer::Thread {
+            self.start();
+            self.mailbox.ring();
+        }
+    }
+
+    /// Starts the thread, if it does not run.
+    fn start(self: &Arc<Self>) {
+        // Ordering: Relaxed: one caller wins; the thread gets what it needs by its spawn.
+        if self.has_thread.load(Ordering::Relaxed) || self.has_thread.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let engine = Arc::clone(self);
+        let builder = thread::Builder::new().name("fief-reclaimer".to_owned());
+        if builder.spawn(move || engine.run()).is_err() {
+            // Without a thread the next wake tries again, and `reap` works in any case.
+            self.has_thread.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The thread's life: ends when the registry has, and every css is freed.
+    fn run(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let work = self.pass();
+            if work.is_over {
+                return self.retire_mailbox();
+            }
+            if work.has_progress {
+                backoff = Backoff::default();
+            }
+            if work.is_pending {
+                backoff.pause();
+                continue;
+            }
+            self.mailbox.set();
+            if self.has_mail() {
+                self.mailbox.unset();
+            } else {
+                self.mailbox.sleep();
+                backoff = Backoff::default();
+            }
+        }
+    }
+
+    /// Returns whether there is something to do that nobody may have rung for yet.
+    fn has_mail(&self) -> bool {
+        !self.mailbox.list.is_empty() || !self.departed.lock().is_empty() || {
+            let tree = self.lock();
+            !tree.retired.is_empty() || tree.graces.is_open()
+        }
+    }
+
+    /// One pass; the caller is in no hook.
+    pub(crate) fn pass(&self) -> Pass {
+        let mut tree = self.lock();
+        self.bury_departed(&tree);
+        let released = self.mailbox.list.take(slots::domain());
+        for id in &released {
+            lifecycle::release(self, &mut tree, *id);
+        }
+        if !tree.retired.is_empty() {
+            let world = tree.world.clone();
+            self.publish(&mut tree, world);
+        }
+        let garbage = tree.graces.close();
+        let has_progress = !released.is_empty() || !garbage.is_empty();
+        let csses = sort_out(&mut tree, garbage);
+        let is_open = tree.graces.is_open();
+        let is_over = tree.is_closed && tree.csses.is_empty() && !is_open && csses.is_empty();
+        drop(tree);
+        let freed = csses.len();
+        for css in csses {
+            self.free(css);
+        }
+        self.counts.css_freed.add(freed);
+        Pass { has_progress, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
+    }
+
+    fn bury_departed(&self, tree: &Tree) {
+        let departed = std::mem::take(&mut *self.departed.lock());
+        for task in departed {
+            task::depart(self, tree, &task);
+        }
+    }
+
+    /// Frees a css under no lock: drops its value, and then its reference to the parent.
+    fn free(&self, css: Arc<dyn AnyCss>) {
+        let id = css.core().id;
+        debug_assert_eq!(Arc::strong_count(&css), 1, "a css is freed by its last owner");
+        // Unwind-safe: the value is gone in any case.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(css)));
+        self.tolerate("drop", dropped.map_err(|_| "the drop of a css's state panicked"));
+        slots::domain().give_back_id(id);
+    }
+
+    pub(crate) fn reap(&self) -> bool {
+        if self.is_forked() || is_in_structure() {
+            return true;
+        }
+        self.pass().is_pending
+    }
+
+    pub(crate) fn synchronize(&self) -> Result<(), StructuralError> {
+        let mut tree = self.structure("synchronize")?;
+        let world = tree.world.clone();
+        let number = self.publish(&mut tree, world);
+        drop(tree);
+        self.wait(|tree| tree.graces.is_closed(number));
+        Ok(())
+    }
+
+    pub(crate) fn wait_reclaimed(&self) -> Result<(), StructuralError> {
+        drop(self.structure("wait_reclaimed")?);
+        let mut backoff = Backoff::default();
+        while self.pass().is_pending || self.counts.css_freed.get() < self.counts.css_released.get()
+        {
+            backoff.pause();
+        }
+        Ok(())
+    }
+
+    fn wait(&self, is_over: impl Fn(&Tree) -> bool) {
+        let mut backoff = Backoff::default();
+        loop {
+            self.pass();
+            if is_over(&self.lock()) {
+                return;
+            }
+            backoff.pause();
+        }
+    }
+
+    /// Frees what can be freed as the registry ends, and leaves the rest to the thread.
+    pub(crate) fn finish(self: &Arc<Self>) {
+        let mut pass = self.pass();
+        while pass.has_progress && !pass.is_over {
+            pass = self.pass();
+        }
+        // Ordering: Relaxed: set by a structural call, which happened before the last handle's drop.
+        let has_thread = self.has_thread.load(Ordering::Relaxed);
+        match (has_thread, pass.is_over) {
+            (true, _) => {
+                self.mailbox.ring();
+            }
+            (false, true) => self.retire_mailbox(),
+            (false, false) => self.start(),
+        }
+    }
+}
+
+/// What a pass came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass {
+    has_progress: bool,
+    /// Something can be reclaimed without another call in between, a little later.
+    is_pending: bool,
+    /// The registry has ended and nothing is left.
+    is_over: bool,
+}
+
+/// Gives indexes back; returns the css, which are to be dropped under no lock.
+fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> Vec<Arc<dyn AnyCss>> {
+    let mut csses = Vec::new();
+    for garbage in garbage {
+        match garbage {
+            Garbage::Css(css) => {
+                bind::one_css_freed(tree, &*css);
+                csses.push(css);
+            }
+            Garbage::Index(node) => node.hierarchy.give_back(node.index),
+            Garbage::Hierarchy(hier) => {
+                tree.hierarchies.try_remove(hier.index as usize);
+                hier.forget();
+            }
+        }
+    }
+    csses
+}

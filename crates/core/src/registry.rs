@@ -1,0 +1,176 @@
+//! The registry: owns hierarchies, controllers, tasks and css, and the one structural lock.
+
+pub(crate) mod engine;
+
+use std::fmt;
+
+pub(crate) use self::engine::{Engine, Owner, Tree};
+use crate::{
+    bind,
+    controller::Controller,
+    error::{CreateHierarchyError, CreateTaskError, RegisterError, StructuralError},
+    hierarchy::{self, Hierarchy},
+    reclaim::Reclaimer,
+    stat::RegistryStats,
+    subsystem::Subsystem,
+    sync::{Arc, barrier::Barrier},
+    task::{self, Task},
+    world::guard::ReadGuard,
+};
+
+/// A universe of hierarchies and subsystems, apart from every other one in the process.
+///
+/// A cheap handle. The registry lives as long as any handle made from it: a hierarchy, a group, a
+/// controller, a task. When the last goes, every css goes offline; [`CssRef`](crate::CssRef)s stay
+/// good beyond that.
+///
+/// # Concurrency
+///
+/// Structural calls (create, remove, rename, register, bind, join, limits) take one lock and run
+/// subsystems' hooks under it. Lookups of css, references, paths and walks do not take it.
+#[derive(Clone)]
+pub struct Registry {
+    owner: Arc<Owner>,
+}
+
+/// How to make a [`Registry`] that differs from the default one.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a builder makes nothing until `build`"]
+pub struct RegistryBuilder {
+    barrier: Barrier,
+    reclaimer: Reclaimer,
+}
+
+impl Registry {
+    /// Returns an empty registry with the default settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Returns a builder with the default settings.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    /// Creates a hierarchy with a root group and no controllers.
+    ///
+    /// Every task sits at its root until it joins another group.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is taken, or is not 1 to 63 of `A-Z a-z 0-9 _ . -`, and a 65th hierarchy.
+    #[doc(alias = "cgroup_setup_root")]
+    pub fn create_hierarchy(&self, name: &str) -> Result<Hierarchy, CreateHierarchyError> {
+        hierarchy::create(&self.owner, name)
+    }
+
+    /// Returns the hierarchy of that name.
+    #[must_use]
+    pub fn hierarchy(&self, name: &str) -> Option<Hierarchy> {
+        self.hierarchies().into_iter().find(|hierarchy| hierarchy.name() == name)
+    }
+
+    /// Returns every hierarchy, oldest first.
+    #[must_use]
+    pub fn hierarchies(&self) -> Vec<Hierarchy> {
+        hierarchy::all(&self.owner)
+    }
+
+    /// Registers a subsystem: makes its root css, on the hidden default hierarchy.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is taken, malformed, or the beginning of an existing group's name; a 65th
+    /// subsystem; and whatever the subsystem's own hooks refuse.
+    pub fn register<S: Subsystem>(&self, subsystem: S) -> Result<Controller<S>, RegisterError> {
+        bind::register(&self.owner, subsystem)
+    }
+
+    /// Creates a task, a member of the root group of every hierarchy.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name with a newline or NUL or of more than 255 bytes, and what a hook refuses.
+    pub fn create_task(&self, name: &str) -> Result<Task, CreateTaskError> {
+        task::create(&self.owner, name)
+    }
+
+    /// Takes a guard to resolve css with.
+    #[doc(alias = "rcu_read_lock")]
+    #[inline]
+    pub fn read(&self) -> ReadGuard<'_> {
+        ReadGuard::new(&self.owner.engine.views)
+    }
+
+    /// Waits until every guard that was held when the call began is gone.
+    ///
+    /// # Concurrency
+    ///
+    /// Blocks for a grace period: microseconds when every reader has a processor, a scheduler slice
+    /// when one is preempted under its guard.
+    ///
+    /// # Errors
+    ///
+    /// Refused under a guard, in a hook and in a forked child.
+    #[doc(alias = "synchronize_rcu")]
+    pub fn synchronize(&self) -> Result<(), StructuralError> {
+        self.owner.engine.synchronize()
+    }
+
+    /// Runs one pass of the reclaimer: releases css without references, frees what no guard can see.
+    ///
+    /// Returns whether something is left that a later pass could do without another call in
+    /// between. For embedders that chose [`Reclaimer::Manual`]; harmless beside the thread. Does
+    /// nothing, and returns true, when called from a hook.
+    pub fn reap(&self) -> bool {
+        self.owner.engine.reap()
+    }
+
+    /// Waits until every css that has no references by now is freed.
+    ///
+    /// # Errors
+    ///
+    /// Refused under a guard, in a hook and in a forked child.
+    #[doc(alias = "rcu_barrier")]
+    pub fn wait_reclaimed(&self) -> Result<(), StructuralError> {
+        self.owner.engine.wait_reclaimed()
+    }
+
+    /// Returns the registry's figures. Takes the structural lock for a moment, unless in a hook.
+    #[must_use]
+    pub fn stats(&self) -> RegistryStats {
+        self.owner.engine.stats()
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.hierarchies().iter().map(Hierarchy::name).collect();
+        f.debug_struct("Registry").field("hierarchies", &names).finish_non_exhaustive()
+    }
+}
+
+impl RegistryBuilder {
+    /// Sets the fence that counting pays; default [`Barrier::Auto`].
+    pub fn barrier(self, barrier: Barrier) -> Self {
+        Self { barrier, ..self }
+    }
+
+    /// Sets who reclaims; default [`Reclaimer::Thread`].
+    pub fn reclaimer(self, reclaimer: Reclaimer) -> Self {
+        Self { reclaimer, ..self }
+    }
+
+    /// Returns an empty registry.
+    #[must_use]
+    pub fn build(self) -> Registry {
+        Registry { owner: Owner::new(self.barrier, self.reclaimer) }
+    }
+}

@@ -1,0 +1,332 @@
+//! What every handle of a registry shares: the structural lock and what it protects.
+//!
+//! Two layers, so that a registry can end while its css live on: handles hold the [`Owner`], whose
+//! drop takes everything offline; the reclaimer's thread holds the [`Engine`] until the last css is
+//! freed.
+
+use std::{cell::Cell, collections::BTreeMap, fmt};
+
+use slab::Slab;
+
+use crate::{
+    controller::{Identity, Instance},
+    css::{AnyCss, cells::CssId, mailbox::Mailbox, thread as slots},
+    error::StructuralError,
+    hierarchy::Hier,
+    lifecycle,
+    reclaim::{Garbage, Reclaimer},
+    stat::{Count, Counts, RegistryStats},
+    sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Weak, barrier::Barrier, fork, thread},
+    task::TaskShared,
+    world::{
+        World,
+        column::Column,
+        guard,
+        publish::{Graces, Views},
+    },
+};
+
+thread_local! {
+    static IN_STRUCTURE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Mailboxes of registries that are gone, for the next.
+static MAILBOXES: Mutex<Vec<&'static Mailbox>> = Mutex::new(Vec::new());
+
+/// What handles hold: the registry ends with the last of them.
+pub(crate) struct Owner {
+    pub(crate) engine: Arc<Engine>,
+}
+
+/// A registry's state, as the reclaimer sees it.
+pub(crate) struct Engine {
+    tree: Mutex<Tree>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) mailbox: &'static Mailbox,
+    pub(crate) counts: Counts,
+    /// Every task that has not ended.
+    pub(crate) tasks: Mutex<Slab<Arc<TaskShared>>>,
+    /// Tasks dropped where the structural lock cannot be taken.
+    pub(crate) departed: Mutex<Vec<Arc<TaskShared>>>,
+    /// Whether counting goes without a fence.
+    pub(crate) asymmetric: bool,
+    pub(crate) reclaimer: Reclaimer,
+    /// Whether the reclaimer's thread was started.
+    pub(crate) has_thread: AtomicBool,
+    forks: u32,
+}
+
+/// What the structural lock protects.
+pub(crate) struct Tree {
+    pub(crate) hierarchies: Slab<Arc<Hier>>,
+    /// The hidden hierarchy that shows the root css of inactive controllers.
+    pub(crate) default: Arc<Hier>,
+    pub(crate) controllers: Slab<Bound>,
+    /// Every css that is not released.
+    pub(crate) csses: Slab<Arc<dyn AnyCss>>,
+    pub(crate) graces: Graces<Garbage>,
+    /// What waits for the next grace period.
+    pub(crate) retired: Vec<Garbage>,
+    pub(crate) world: World,
+    pub(crate) last_id: BTreeMap<&'static str, u64>,
+    /// The last handle is gone.
+    pub(crate) is_closed: bool,
+}
+
+/// A controller, where it is bound, and its column.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    pub(crate) instance: Arc<dyn Instance>,
+    pub(crate) hierarchy: Arc<Hier>,
+    pub(crate) column: Arc<Column>,
+    /// Css of this controller that are not freed.
+    pub(crate) unfreed: usize,
+    pub(crate) is_registered: bool,
+}
+
+/// The structural lock, held.
+pub(crate) struct Structure<'e> {
+    tree: Option<MutexGuard<'e, Tree>>,
+}
+
+impl Owner {
+    pub(crate) fn new(barrier: Barrier, reclaimer: Reclaimer) -> Arc<Self> {
+        Arc::new_cyclic(|owner| Self { engine: Arc::new(Engine::new(owner, barrier, reclaimer)) })
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.engine.close();
+    }
+}
+
+impl Engine {
+    fn new(owner: &Weak<Owner>, barrier: Barrier, reclaimer: Reclaimer) -> Self {
+        let views = Arc::new(Views::new(World::default()));
+        let default = Hier::hidden(Weak::clone(owner), Arc::clone(&views));
+        Self {
+            tree: Mutex::new(Tree::new(default)),
+            views,
+            mailbox: MAILBOXES.lock().pop().unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
+            counts: Counts::default(),
+            tasks: Mutex::new(Slab::new()),
+            departed: Mutex::new(Vec::new()),
+            asymmetric: barrier.is_asymmetric(),
+            reclaimer,
+            has_thread: AtomicBool::new(false),
+            forks: fork::generation(),
+        }
+    }
+
+    /// Takes the structural lock for `operation`.
+    pub(crate) fn structure(
+        &self,
+        operation: &'static str,
+    ) -> Result<Structure<'_>, StructuralError> {
+        if self.is_forked() {
+            return Err(StructuralError::Forked { operation });
+        }
+        if is_in_structure() {
+            return Err(StructuralError::Reentrant { operation });
+        }
+        if guard::is_held() {
+            return Err(StructuralError::GuardHeld { operation });
+        }
+        Ok(self.lock())
+    }
+
+    /// Takes the structural lock; the caller is not inside it already.
+    pub(crate) fn lock(&self) -> Structure<'_> {
+        debug_assert!(!is_in_structure(), "the structural lock is not reentrant");
+        let tree = self.tree.lock();
+        IN_STRUCTURE.set(true);
+        Structure { tree: Some(tree) }
+    }
+
+    /// Returns whether this process is a fork of the one the registry was made in.
+    pub(crate) fn is_forked(&self) -> bool {
+        fork::generation() != self.forks
+    }
+
+    /// Counts a hook that panicked where it could refuse nothing, and goes on.
+    pub(crate) fn tolerate<E: fmt::Display>(&self, what: &'static str, result: Result<(), E>) {
+        if let Err(_error) = result {
+            crate::trace::event!(what, error = %_error, "a hook panicked");
+            self.counts.hook_panics.add(1);
+        }
+    }
+
+    /// Makes `world` current and opens the grace period of the one before; returns its number.
+    pub(crate) fn publish(&self, tree: &mut Tree, world: World) -> u64 {
+        tree.world = world.clone();
+        let old = self.views.swap(world);
+        let garbage = std::mem::take(&mut tree.retired);
+        tree.graces.open(old, garbage)
+    }
+
+    pub(crate) fn stats(&self) -> RegistryStats {
+        let lists = (!is_in_structure() && !self.is_forked()).then(|| {
+            let tree = self.lock();
+            let hierarchies = tree.hierarchies.iter().filter(|(_, hier)| !hier.is_destroyed());
+            let controllers = tree.controllers.iter().filter(|(_, bound)| bound.is_registered);
+            (hierarchies.count(), controllers.count(), tree.graces.opened())
+        });
+        let (hierarchies, controllers, grace_periods) = lists.unwrap_or_default();
+        let counts = &self.counts;
+        let less = |all: &Count, gone: &Count| all.get().saturating_sub(gone.get());
+        RegistryStats {
+            hierarchies: hierarchies as u64,
+            controllers: controllers as u64,
+            cgroups: less(&counts.cgroups_created, &counts.cgroups_removed),
+            cgroups_dying: less(&counts.cgroups_removed, &counts.cgroups_released),
+            cgroups_created: counts.cgroups_created.get(),
+            cgroups_removed: counts.cgroups_removed.get(),
+            tasks: self.tasks.lock().len() as u64,
+            css_online: less(&counts.css_online, &counts.css_killed),
+            css_dying: less(&counts.css_killed, &counts.css_released),
+            css_released: counts.css_released.get(),
+            css_freed: counts.css_freed.get(),
+            css_created: counts.css_created.get(),
+            hook_panics: counts.hook_panics.get(),
+            grace_periods,
+        }
+    }
+
+    /// Returns every hierarchy that is not destroyed, oldest first.
+    pub(crate) fn live_hierarchies(&self) -> Vec<Arc<Hier>> {
+        if is_in_structure() || self.is_forked() {
+            return Vec::new();
+        }
+        let tree = self.lock();
+        let mut live: Vec<_> = tree.hierarchies.iter().map(|(_, hier)| Arc::clone(hier)).collect();
+        live.retain(|hier| !hier.is_destroyed());
+        live.sort_by_key(|hier| hier.id());
+        live
+    }
+
+    /// Returns the names of the controllers bound to `hier`, in order of registration.
+    pub(crate) fn controllers_of(&self, hier: &Arc<Hier>) -> Vec<String> {
+        if is_in_structure() || self.is_forked() {
+            return Vec::new();
+        }
+        let bound = self.lock().bound_to(hier);
+        bound.iter().map(|bound| bound.identity().name.clone()).collect()
+    }
+
+    /// Takes everything offline, as the last handle is gone.
+    fn close(self: &Arc<Self>) {
+        if self.is_forked() {
+            return;
+        }
+        if is_in_structure() || guard::is_held() {
+            // Inside a hook or under a guard nothing can be taken offline: a thread does it.
+            let engine = Arc::clone(self);
+            let builder = thread::Builder::new().name("fief-close".to_owned());
+            builder.spawn(move || engine.close()).ok();
+            return;
+        }
+        let mut tree = self.lock();
+        lifecycle::close(self, &mut tree);
+        tree.is_closed = true;
+        drop(tree);
+        self.finish();
+    }
+
+    /// Gives the mailbox to the next registry; nothing of this one can ring it on purpose any more.
+    pub(crate) fn retire_mailbox(&self) {
+        MAILBOXES.lock().push(self.mailbox);
+    }
+}
+
+impl Tree {
+    fn new(default: Arc<Hier>) -> Self {
+        Self {
+            hierarchies: Slab::new(),
+            default,
+            controllers: Slab::new(),
+            csses: Slab::new(),
+            graces: Graces::new(),
+            retired: Vec::new(),
+            world: World::default(),
+            last_id: BTreeMap::new(),
+            is_closed: false,
+        }
+    }
+
+    /// Returns the next id of that kind, from 1.
+    pub(crate) fn next_id(&mut self, kind: &'static str) -> u64 {
+        let last = self.last_id.entry(kind).or_default();
+        *last += 1;
+        *last
+    }
+
+    /// Returns the controllers bound to `hierarchy`, in order of registration.
+    pub(crate) fn bound_to(&self, hierarchy: &Arc<Hier>) -> Vec<Bound> {
+        let mut bound: Vec<Bound> = self
+            .controllers
+            .iter()
+            .map(|(_, bound)| bound)
+            .filter(|bound| bound.is_registered && Arc::ptr_eq(&bound.hierarchy, hierarchy))
+            .cloned()
+            .collect();
+        bound.sort_by_key(|bound| bound.identity().key);
+        bound
+    }
+
+    /// Returns the names of registered subsystems.
+    pub(crate) fn subsystem_names(&self) -> impl Iterator<Item = &str> {
+        let bound = self.controllers.iter().map(|(_, bound)| bound);
+        bound.filter(|bound| bound.is_registered).map(|bound| bound.identity().name.as_str())
+    }
+
+    /// Returns the css of `id`, which is not released.
+    pub(crate) fn css(&self, id: CssId) -> Option<&Arc<dyn AnyCss>> {
+        let header = slots::domain().header(id)?;
+        // Ordering: Relaxed: written under the structural lock, which the caller holds.
+        self.csses.get(header.arena.load(Ordering::Relaxed) as usize)
+    }
+}
+
+impl Bound {
+    pub(crate) fn identity(&self) -> &Identity {
+        self.instance.identity()
+    }
+
+    /// Returns the css of the group at `index`; every group of the hierarchy has one.
+    pub(crate) fn css<'t>(&self, tree: &'t Tree, index: u32) -> Option<&'t Arc<dyn AnyCss>> {
+        tree.css(self.column.get(index)?)
+    }
+}
+
+/// Returns whether the calling thread holds a structural lock, and so is in a hook.
+pub(crate) fn is_in_structure() -> bool {
+    IN_STRUCTURE.get()
+}
+
+impl std::ops::Deref for Structure<'_> {
+    type Target = Tree;
+
+    fn deref(&self) -> &Tree {
+        self.tree.as_ref().expect("held until dropped")
+    }
+}
+
+impl std::ops::DerefMut for Structure<'_> {
+    fn deref_mut(&mut self) -> &mut Tree {
+        self.tree.as_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for Structure<'_> {
+    fn drop(&mut self) {
+        IN_STRUCTURE.set(false);
+        self.tree = None;
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owner").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! The kind of controller: what somebody who writes one implements.
+
+use crate::{css::Css, error::HookError, sync::Arc, task::Member};
+
+/// A kind of controller: how to make its state for a group, and what to do as groups live and die.
+///
+/// Every hook but [`name`](Self::name) and [`new_css`](Self::new_css) has a default body that does
+/// nothing. The trait is dyn-compatible: `Box<dyn Subsystem<State = T>>` is itself a subsystem.
+///
+/// # Concurrency
+///
+/// Hooks run on the thread that makes the structural call, one at a time for a registry, under its
+/// structural lock ([`released`](Self::released) and [`exit`](Self::exit) may run on the reclaimer's
+/// thread). A structural call from inside one answers
+/// [`Reentrant`](crate::StructuralError::Reentrant); lookups, references and drops are allowed.
+/// [`post_attach`](Self::post_attach) and the drop of a `State` run under no lock.
+///
+/// # Panics
+///
+/// A hook that panics is caught. Where it could have refused it has; elsewhere the structural call
+/// goes on, and [`RegistryStats::hook_panics`](crate::RegistryStats) counts it.
+///
+/// # Order
+///
+/// For one css: `new_css`, `online`, … `drain`, `killed`, `offline`, `released`, drop. `online` runs
+/// for a parent before its children; `offline`, `released` and the drop for children before their
+/// parent. `killed`, `offline` and `released` run once for every css that came online, and for no
+/// other.
+#[doc(alias = "cgroup_subsys")]
+pub trait Subsystem: Send + Sync + 'static {
+    /// What the subsystem keeps for each group.
+    type State: Send + Sync + 'static;
+
+    /// Returns the name: a lower-case letter and up to 31 of `a-z 0-9 _`; asked once.
+    fn name(&self) -> &str;
+
+    /// Makes the state for a group whose parent's css is `parent`, or for the root.
+    ///
+    /// It is to be neutral: nothing is charged to it, and nobody can see it yet.
+    ///
+    /// # Errors
+    ///
+    /// Any refusal; the group is then not created.
+    #[doc(alias = "css_alloc")]
+    fn new_css(&self, parent: Option<&Css<Self::State>>) -> Result<Self::State, HookError>;
+
+    /// Sees a css that is about to be shown; its parent is online.
+    ///
+    /// # Errors
+    ///
+    /// Any refusal; the group is then not created, and neither `offline` nor `released` follows.
+    #[doc(alias = "css_online")]
+    fn online(&self, css: &Css<Self::State>) -> Result<(), HookError> {
+        let _ = css;
+        Ok(())
+    }
+
+    /// Sees that the removal of a css is decided, before any reference fails.
+    #[doc(alias = "css_killed")]
+    fn killed(&self, css: &Css<Self::State>) {
+        let _ = css;
+    }
+
+    /// Lets go of a css: no `try_get_online` can succeed any more, all its children are offline.
+    ///
+    /// References that are out stay good. What can move to [`Css::parent`] moves here, so that what
+    /// lives on for them is small.
+    #[doc(alias = "css_offline")]
+    fn offline(&self, css: &Css<Self::State>) {
+        let _ = css;
+    }
+
+    /// Sees that the last reference to a css is gone; only guards taken before may still look at it.
+    #[doc(alias = "css_released")]
+    fn released(&self, css: &Css<Self::State>) {
+        let _ = css;
+    }
+
+    /// Gives back what the controller caches for a css, per thread or otherwise.
+    ///
+    /// Called when a removal begins, before `killed`. Caches are to hold no references.
+    #[doc(alias = "pre_destroy")]
+    fn drain(&self, css: &Css<Self::State>) {
+        let _ = css;
+    }
+
+    /// Sees that the controller's root css is shown by another hierarchy's root from now on.
+    #[doc(alias = "bind")]
+    fn bound(&self, root: &Css<Self::State>) {
+        let _ = root;
+    }
+
+    /// Decides whether a member may move.
+    ///
+    /// # Errors
+    ///
+    /// Any refusal; the member then stays, and `cancel_attach` follows for the controllers that had
+    /// agreed.
+    fn can_attach(&self, migration: &Migration<'_, Self::State>) -> Result<(), HookError> {
+        let _ = migration;
+        Ok(())
+    }
+
+    /// Takes back what `can_attach` did, as another controller refused.
+    fn cancel_attach(&self, migration: &Migration<'_, Self::State>) {
+        let _ = migration;
+    }
+
+    /// Sees that a member has moved; nothing can fail any more.
+    fn attach(&self, migration: &Migration<'_, Self::State>) {
+        let _ = migration;
+    }
+
+    /// Sees that a member has moved, under no lock.
+    fn post_attach(&self, migration: &Migration<'_, Self::State>) {
+        let _ = migration;
+    }
+
+    /// Decides whether a task may come into being in the group of `css`.
+    ///
+    /// # Errors
+    ///
+    /// Any refusal; the task is then not created, and `cancel_fork` follows for the controllers that
+    /// had agreed.
+    fn can_fork(&self, css: &Css<Self::State>, task: &Member) -> Result<(), HookError> {
+        let _ = (css, task);
+        Ok(())
+    }
+
+    /// Takes back what `can_fork` did, as another controller refused.
+    fn cancel_fork(&self, css: &Css<Self::State>, task: &Member) {
+        let _ = (css, task);
+    }
+
+    /// Sees a new task, which is a member already.
+    fn fork(&self, css: &Css<Self::State>, task: &Member) {
+        let _ = (css, task);
+    }
+
+    /// Sees that a task has ended; it is no member any more.
+    #[doc(alias = "release")]
+    fn exit(&self, css: &Css<Self::State>, task: &Member) {
+        let _ = (css, task);
+    }
+}
+
+/// One member on its way from one css to another.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Migration<'a, T> {
+    /// The member.
+    pub task: &'a Member,
+    /// The css of the group where it is.
+    pub source: &'a Css<T>,
+    /// The css of the group where it goes.
+    pub target: &'a Css<T>,
+}
+
+macro_rules! forward {
+    ($pointer:ty) => {
+        impl<S: Subsystem + ?Sized> Subsystem for $pointer {
+            type State = S::State;
+
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+            fn new_css(&self, parent: Option<&Css<Self::State>>) -> Result<Self::State, HookError> {
+                (**self).new_css(parent)
+            }
+            fn online(&self, css: &Css<Self::State>) -> Result<(), HookError> {
+                (**self).online(css)
+            }
+            fn killed(&self, css: &Css<Self::State>) {
+                (**self).killed(css);
+            }
+            fn offline(&self, css: &Css<Self::State>) {
+                (**self).offline(css);
+            }
+            fn released(&self, css: &Css<Self::State>) {
+                (**self).released(css);
+            }
+            fn drain(&self, css: &Css<Self::State>) {
+                (**self).drain(css);
+            }
+            fn bound(&self, root: &Css<Self::State>) {
+                (**self).bound(root);
+            }
+            fn can_attach(&self, migration: &Migration<'_, Self::State>) -> Result<(), HookError> {
+                (**self).can_attach(migration)
+            }
+            fn cancel_attach(&self, migration: &Migration<'_, Self::State>) {
+                (**self).cancel_attach(migration);
+            }
+            fn attach(&self, migration: &Migration<'_, Self::State>) {
+                (**self).attach(migration);
+            }
+            fn post_attach(&self, migration: &Migration<'_, Self::State>) {
+                (**self).post_attach(migration);
+            }
+            fn can_fork(&self, css: &Css<Self::State>, task: &Member) -> Result<(), HookError> {
+                (**self).can_fork(css, task)
+            }
+            fn cancel_fork(&self, css: &Css<Self::State>, task: &Member) {
+                (**self).cancel_fork(css, task);
+            }
+            fn fork(&self, css: &Css<Self::State>, task: &Member) {
+                (**self).fork(css, task);
+            }
+            fn exit(&self, css: &Css<Self::State>, task: &Member) {
+                (**self).exit(css, task);
+            }
+        }
+    };
+}
+
+forward!(Box<S>);
+forward!(Arc<S>);

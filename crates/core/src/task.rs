@@ -1,0 +1,410 @@
+//! Members: a task has one place in every hierarchy.
+//!
+//! A place is a group index in a word of the task's own, 0 (the root) until it joins. Whoever
+//! resolves a css for a task loads the word; attaching stores it once.
+//!
+//! # Orderings
+//!
+//! Edge `place`: the store is Release, the load Acquire, so that who sees the place sees the group's
+//! slot filled; see `world/column.rs`.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::{
+    cgroup::{Cgroup, Node, name, walk::next_pre},
+    controller::{Birth, Move, Places},
+    css::{AnyCss, Pin},
+    error::{AttachError, CreateTaskError, HookError, KillError, Veto},
+    hierarchy::{Hierarchy, MAX_HIERARCHIES},
+    registry::{
+        Engine, Owner, Tree,
+        engine::{Bound, is_in_structure},
+    },
+    sync::{Arc, AtomicU32, Mutex, Ordering, order},
+    units::TaskId,
+    world::{column::ROOT, guard, publish::Views},
+};
+
+/// A member of exactly one group of every hierarchy: of the root until it joins another.
+///
+/// Dropping it ends its membership everywhere. Where the structural lock cannot be taken, in a hook
+/// or under a read guard, the reclaimer ends it a little later.
+pub struct Task {
+    owner: Arc<Owner>,
+    shared: Arc<TaskShared>,
+}
+
+/// Which task something is about: an id and a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Member {
+    /// The id: unique in the registry, never reused.
+    pub id: TaskId,
+    /// The name, as given.
+    pub name: String,
+}
+
+/// A task as the core keeps it.
+pub(crate) struct TaskShared {
+    pub(crate) member: Member,
+    /// Group indexes, by hierarchy index.
+    places: [AtomicU32; MAX_HIERARCHIES],
+    cancel: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// The task's place in its registry's arena.
+    arena: usize,
+}
+
+impl Task {
+    /// Returns the id: unique in the registry, never reused.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.shared.member.id
+    }
+
+    /// Returns the name, as given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.member.name
+    }
+
+    /// Returns the group where the task sits in `hierarchy`; `None` if that is of another registry
+    /// or destroyed.
+    #[must_use]
+    pub fn cgroup(&self, hierarchy: &Hierarchy) -> Option<Cgroup> {
+        if !Arc::ptr_eq(&self.owner, hierarchy.owner()) || hierarchy.is_destroyed() {
+            return None;
+        }
+        loop {
+            let place = self.place(hierarchy.hier().index);
+            let node = hierarchy.hier().group(place);
+            // The index may have been reused in between: then the task is somewhere else.
+            if self.place(hierarchy.hier().index) == place {
+                return Some(Cgroup::new(Arc::clone(&self.owner), node?));
+            }
+        }
+    }
+
+    /// Moves the task to `cgroup`; the same as [`Cgroup::attach`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::attach`].
+    pub fn join(&self, cgroup: &Cgroup) -> Result<(), AttachError> {
+        attach(self, cgroup)
+    }
+
+    /// Moves the task to the root of `hierarchy`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::attach`].
+    pub fn leave(&self, hierarchy: &Hierarchy) -> Result<(), AttachError> {
+        attach(self, &hierarchy.root())
+    }
+
+    /// Sets what [`Cgroup::kill`] runs for this task, in place of what was set before.
+    ///
+    /// It runs on the thread that kills, under no lock, once for each kill. It is to make the task's
+    /// owner stop and drop the task, and to return soon.
+    pub fn on_cancel(&self, cancel: impl Fn() + Send + Sync + 'static) {
+        let before = self.shared.cancel.lock().replace(Arc::new(cancel));
+        drop(before);
+    }
+
+    /// Returns the task's place in the hierarchy of that index; the root where it has none.
+    #[inline]
+    pub(crate) fn place(&self, hierarchy: u32) -> u32 {
+        self.shared.place(hierarchy)
+    }
+
+    pub(crate) fn views(&self) -> &Arc<Views> {
+        &self.owner.engine.views
+    }
+}
+
+impl TaskShared {
+    #[inline]
+    fn place(&self, hierarchy: u32) -> u32 {
+        let place = self.places.get(hierarchy as usize);
+        // Ordering: Acquire (edge place): who sees the place sees the group's css there.
+        place.map_or(ROOT, |place| place.load(order("place_load", Ordering::Acquire)))
+    }
+
+    /// Moves the place; callers hold the structural lock.
+    fn set_place(&self, node: &Node) {
+        // Ordering: Release (edge place): the group's slots were filled before.
+        self.places[node.hierarchy.index as usize]
+            .store(node.index, order("place_store", Ordering::Release));
+    }
+}
+
+pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskError> {
+    if !name::is_task(name) {
+        return Err(CreateTaskError::Name { name: name.to_owned() });
+    }
+    let engine = &owner.engine;
+    let mut tree = engine.structure("create_task")?;
+    let member = Member { id: TaskId(tree.next_id("task")), name: name.to_owned() };
+    let roots = everywhere(&tree, |_| ROOT);
+    agree(
+        engine,
+        &roots,
+        |(css, bound), step| bound.instance.bear(step.birth(), &member, &**css),
+        "can_fork",
+    )?;
+    let mut tasks = engine.tasks.lock();
+    let entry = tasks.vacant_entry();
+    let shared = Arc::new(TaskShared {
+        member,
+        places: [const { AtomicU32::new(ROOT) }; MAX_HIERARCHIES],
+        cancel: Mutex::new(None),
+        arena: entry.key(),
+    });
+    entry.insert(Arc::clone(&shared));
+    drop(tasks);
+    for (css, bound) in &roots {
+        engine.tolerate("fork", bound.instance.bear(Birth::Fork, &shared.member, &**css));
+    }
+    drop(tree);
+    Ok(Task { owner: Arc::clone(owner), shared })
+}
+
+/// A css and its controller, for every registered controller.
+type Seats = Vec<(Arc<dyn AnyCss>, Bound)>;
+
+/// Returns the css of every controller, at the task's `place` in the hierarchy it is bound to.
+fn everywhere(tree: &Tree, place: impl Fn(u32) -> u32) -> Seats {
+    let bound = tree.controllers.iter().map(|(_, bound)| bound);
+    bound
+        .filter(|bound| bound.is_registered)
+        .filter_map(|bound| {
+            let css = bound.css(tree, place(bound.hierarchy.index))?;
+            Some((Arc::clone(css), bound.clone()))
+        })
+        .collect()
+}
+
+/// A step of a decision that several controllers take together.
+#[derive(Clone, Copy)]
+enum Step {
+    Can,
+    Cancel,
+}
+
+impl Step {
+    const fn birth(self) -> Birth {
+        match self {
+            Self::Can => Birth::Can,
+            Self::Cancel => Birth::Cancel,
+        }
+    }
+
+    const fn movement(self) -> Move {
+        match self {
+            Self::Can => Move::Can,
+            Self::Cancel => Move::Cancel,
+        }
+    }
+}
+
+/// Asks every seat's controller; on a refusal cancels those that had agreed, in order.
+fn agree<Seat: Sits>(
+    engine: &Engine,
+    seats: &[Seat],
+    ask: impl Fn(&Seat, Step) -> Result<(), HookError>,
+    hook: &'static str,
+) -> Result<(), Veto> {
+    for (index, seat) in seats.iter().enumerate() {
+        if let Err(cause) = ask(seat, Step::Can) {
+            for agreed in &seats[..index] {
+                engine.tolerate("cancel", ask(agreed, Step::Cancel));
+            }
+            let (cgroup, subsystem) = (seat.path(), seat.subsystem());
+            return Err(Veto { cgroup, subsystem, hook, cause });
+        }
+    }
+    Ok(())
+}
+
+/// What a refusal is about.
+trait Sits {
+    fn path(&self) -> String;
+    fn subsystem(&self) -> String;
+}
+
+impl Sits for (Arc<dyn AnyCss>, Bound) {
+    fn path(&self) -> String {
+        self.0.core().group().path()
+    }
+
+    fn subsystem(&self) -> String {
+        self.1.identity().name.clone()
+    }
+}
+
+/// One controller's part in a migration; its css are kept until the last hook has run.
+struct Transfer {
+    bound: Bound,
+    source: Pin,
+    target: Pin,
+}
+
+impl Transfer {
+    fn run(&self, step: Move, member: &Member) -> Result<(), HookError> {
+        let places = Places { source: self.source.css(), target: self.target.css() };
+        self.bound.instance.migrate(step, member, places)
+    }
+}
+
+impl Sits for Transfer {
+    fn path(&self) -> String {
+        self.target.css().core().group().path()
+    }
+
+    fn subsystem(&self) -> String {
+        self.bound.identity().name.clone()
+    }
+}
+
+pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
+    let (engine, node) = (&task.owner.engine, cgroup.node());
+    let names = || (task.name().to_owned(), cgroup.path());
+    if !Arc::ptr_eq(&task.owner, cgroup.owner()) {
+        let (task, cgroup) = names();
+        return Err(AttachError::Foreign { task, cgroup });
+    }
+    let tree = engine.structure("attach")?;
+    if !node.is_online() {
+        let (task, cgroup) = names();
+        return Err(AttachError::Removed { task, cgroup });
+    }
+    let (shared, hier) = (&task.shared, &node.hierarchy);
+    let source = shared.place(hier.index);
+    if source == node.index {
+        return Ok(());
+    }
+    let transfers = transfers(&tree, node, source);
+    agree(
+        engine,
+        &transfers,
+        |transfer, step| transfer.run(step.movement(), &shared.member),
+        "can_attach",
+    )?;
+
+    shared.set_place(node);
+    if let Some(old) = hier.group(source) {
+        old.remove_member(shared);
+    }
+    if node.index != ROOT {
+        node.add_member(shared);
+    }
+    for transfer in &transfers {
+        engine.tolerate("attach", transfer.run(Move::Attach, &shared.member));
+    }
+    crate::trace::event!("attach", task = task.name(), cgroup = %node.path(), "moved");
+    drop(tree);
+    for transfer in &transfers {
+        engine.tolerate("post_attach", transfer.run(Move::Post, &shared.member));
+    }
+    Ok(())
+}
+
+/// Returns what moves for each controller bound to the hierarchy of `target`.
+fn transfers(tree: &Tree, target: &Node, source: u32) -> Vec<Transfer> {
+    let bound = tree.bound_to(&target.hierarchy).into_iter();
+    bound
+        .filter_map(|bound| {
+            let source = Pin::new(bound.css(tree, source)?);
+            let target = Pin::new(bound.css(tree, target.index)?);
+            Some(Transfer { bound, source, target })
+        })
+        .collect()
+}
+
+/// Ends a task's membership everywhere; callers hold the structural lock.
+pub(crate) fn depart(engine: &Engine, tree: &Tree, task: &Arc<TaskShared>) {
+    let seats = everywhere(tree, |hierarchy| task.place(hierarchy));
+    for (_, hier) in &tree.hierarchies {
+        let place = task.place(hier.index);
+        if let Some(node) = hier.group(place).filter(|_| place != ROOT) {
+            node.remove_member(task);
+        }
+    }
+    let ended = engine.tasks.lock().try_remove(task.arena);
+    drop(ended);
+    for (css, bound) in &seats {
+        engine.tolerate("exit", bound.instance.bear(Birth::Exit, &task.member, &**css));
+    }
+}
+
+/// Returns the direct members of `cgroup`, oldest first.
+pub(crate) fn members(cgroup: &Cgroup) -> Vec<Arc<TaskShared>> {
+    let node = cgroup.node();
+    if node.index != ROOT {
+        return node.members();
+    }
+    // The root's members are those that are nowhere else.
+    let hierarchy = node.hierarchy.index;
+    let tasks = cgroup.owner().engine.tasks.lock();
+    let at_root = tasks.iter().filter(|(_, task)| task.place(hierarchy) == ROOT);
+    let mut members: Vec<_> = at_root.map(|(_, task)| Arc::clone(task)).collect();
+    members.sort_by_key(|task| task.member.id);
+    members
+}
+
+pub(crate) fn kill(cgroup: &Cgroup) -> Result<usize, KillError> {
+    let (owner, top) = (cgroup.owner(), cgroup.node());
+    let tree = owner.engine.structure("kill")?;
+    if !top.is_online() {
+        return Err(KillError::Removed { cgroup: top.path() });
+    }
+    let mut killed = members(cgroup);
+    let mut last = Arc::clone(top);
+    while let Some(node) = next_pre(top, &last) {
+        killed.extend(node.members());
+        last = node;
+    }
+    crate::trace::event!("kill", cgroup = %top.path(), members = killed.len(), "cancelling");
+    drop(tree);
+    for task in &killed {
+        let cancel = task.cancel.lock().clone();
+        // Unwind-safe: the callback is the user's, and nothing of ours is in its reach.
+        let result = catch_unwind(AssertUnwindSafe(|| cancel.inspect(|cancel| cancel())));
+        owner
+            .engine
+            .tolerate("cancel", result.map(drop).map_err(|_| "the cancel callback panicked"));
+    }
+    Ok(killed.len())
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let engine = &self.owner.engine;
+        if engine.is_forked() {
+            return;
+        }
+        if is_in_structure() || guard::is_held() {
+            engine.departed.lock().push(Arc::clone(&self.shared));
+            engine.mailbox.ring();
+            return;
+        }
+        let tree = engine.lock();
+        depart(engine, &tree, &self.shared);
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("id", &self.id()).field("name", &self.name()).finish()
+    }
+}
+
+impl fmt::Debug for TaskShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TaskShared").field(&self.member).finish()
+    }
+}

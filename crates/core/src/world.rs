@@ -1,0 +1,37 @@
+//! The one immutable view that readers resolve css by, and the guard they hold while they do.
+//!
+//! A [`World`] has a [`Column`] for every controller: the hierarchy it is bound to, and the css id
+//! of every group there. Creating or removing a group writes one slot of a column in place; binding
+//! a controller elsewhere builds a new column and publishes a new world by one pointer swap
+//! (`world/publish.rs`). A css that leaves its column is freed when every world that was current
+//! then has lost its last reader.
+//!
+//! # Tests
+//!
+//! `tests/loom_world.rs`.
+
+pub(crate) mod column;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "looks css up by id; see docs/unsafe.md")]
+pub(crate) mod guard;
+pub(crate) mod publish;
+
+use crate::{sync::Arc, world::column::Column};
+
+/// A column for every controller, by its index.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    pub(crate) columns: Vec<Option<Arc<Column>>>,
+}
+
+impl World {
+    /// Returns a world that differs in the column at `index`.
+    pub(crate) fn with_column(&self, index: usize, column: Option<Arc<Column>>) -> Self {
+        let mut columns = self.columns.clone();
+        if columns.len() <= index {
+            columns.resize(index + 1, None);
+        }
+        columns[index] = column;
+        Self { columns }
+    }
+}

@@ -1,0 +1,141 @@
+//! The read guard: resolves css, and keeps what it resolved from being freed.
+
+use std::{cell::Cell, fmt, marker::PhantomData};
+
+use crate::{
+    cgroup::Cgroup,
+    controller::Controller,
+    css::{
+        Css, State,
+        handle::{CssRef, WeakCss, css_by_id},
+    },
+    subsystem::Subsystem,
+    sync::Arc,
+    task::Task,
+    world::{
+        column::Column,
+        publish::{View, Views},
+    },
+};
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A short look at a registry's groups: css resolved through it live at least as long as it.
+///
+/// What it shows is the current state but for one thing: where each controller is bound, which is
+/// as of the moment the guard was taken.
+///
+/// # Concurrency
+///
+/// Taking one is wait-free, about 11 ns; each lookup a few loads. A guard that is held keeps every
+/// css that is released meanwhile from being freed, for all of the registry: hold it for as long
+/// as the lookup takes, not across blocking calls or `await` (it is not `Send`). Structural calls
+/// and `synchronize` on the same thread answer
+/// [`GuardHeld`](crate::StructuralError::GuardHeld) meanwhile.
+#[doc(alias = "rcu_read_lock")]
+#[must_use = "css can be resolved only while the guard is held"]
+pub struct ReadGuard<'r> {
+    view: View,
+    views: &'r Arc<Views>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'r> ReadGuard<'r> {
+    #[inline]
+    pub(crate) fn new(views: &'r Arc<Views>) -> Self {
+        HELD.set(HELD.get() + 1);
+        Self { view: views.load(), views, _not_send: PhantomData }
+    }
+
+    /// Returns the css that `controller` keeps for `cgroup`.
+    ///
+    /// `None` when the group is being removed, the controller is not bound to its hierarchy, or
+    /// either is of another registry.
+    #[inline]
+    pub fn css<S>(&self, controller: &Controller<S>, cgroup: &Cgroup) -> Option<&Css<S::State>>
+    where
+        S: Subsystem,
+    {
+        let node = cgroup.node();
+        let column = self.column(controller)?;
+        // A group index is reused only a grace period after its group's removal: while the group
+        // is online under this guard, the slot is its own.
+        let shows = column.hierarchy == node.hierarchy.index && self.is_of(&node.hierarchy.views);
+        if !shows || node.state() != State::Online {
+            return None;
+        }
+        let id = column.get(node.index)?;
+        // SAFETY: 1 by the line above, 2 by `column`.
+        unsafe { css_by_id(id, self) }
+    }
+
+    /// Returns the css of the group where `task` sits, in the hierarchy `controller` is bound to.
+    ///
+    /// That of the root where the task joined nothing, or the controller is bound nowhere. `None`
+    /// when the controller is unregistered or of another registry.
+    #[inline]
+    pub fn task_css<S>(&self, controller: &Controller<S>, task: &Task) -> Option<&Css<S::State>>
+    where
+        S: Subsystem,
+    {
+        let column = self.column(controller).filter(|_| self.is_of(task.views()))?;
+        let id = column.resolve(|| task.place(column.hierarchy))?;
+        // SAFETY: 1 by the line above, 2 by `column`.
+        unsafe { css_by_id(id, self) }
+    }
+
+    /// Returns the root css of `controller`, wherever it is bound.
+    ///
+    /// `None` when the controller is unregistered or of another registry.
+    #[inline]
+    pub fn root_css<S>(&self, controller: &Controller<S>) -> Option<&Css<S::State>>
+    where
+        S: Subsystem,
+    {
+        let id = self.column(controller)?.get(crate::world::column::ROOT)?;
+        // SAFETY: 1 by the line above, 2 by `column`.
+        unsafe { css_by_id(id, self) }
+    }
+
+    /// Takes a reference by a weak one, unless the css is released.
+    #[inline]
+    #[must_use]
+    pub fn upgrade<T>(&self, weak: &WeakCss<T>) -> Option<CssRef<T>> {
+        weak.upgrade_under(self)
+    }
+
+    /// Returns whether this guard is of the registry that `views` belong to.
+    #[inline]
+    pub(crate) fn is_of(&self, views: &Arc<Views>) -> bool {
+        Arc::ptr_eq(self.views, views)
+    }
+
+    /// Returns the controller's column; its css are of the controller's type.
+    ///
+    /// A column remembers the controller it was made by, whose id is never reused.
+    #[inline]
+    fn column<S: Subsystem>(&self, controller: &Controller<S>) -> Option<&Column> {
+        let column = self.view.columns.get(controller.index())?.as_deref()?;
+        (column.controller == controller.key() && self.is_of(controller.views())).then_some(column)
+    }
+}
+
+impl Drop for ReadGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+    }
+}
+
+impl fmt::Debug for ReadGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadGuard").field("controllers", &self.view.columns.len()).finish()
+    }
+}
+
+/// Returns whether the calling thread holds a guard of any registry.
+pub(crate) fn is_held() -> bool {
+    HELD.get() > 0
+}
