@@ -70,7 +70,14 @@
 //!
 //! `serde`: statistics, limits and ids as data. `tracing`: structural operations and lifecycle edges
 //! as events of target `fief`.
-#![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
+#![cfg_attr(
+    loom,
+    expect(
+        dead_code,
+        unreachable_pub,
+        reason = "loom builds the protocols, not what stands on them"
+    )
+)]
 
 #[cfg(not(loom))]
 mod registry;

@@ -5,8 +5,7 @@
 //!
 //! # Orderings
 //!
-//! Edge `place`: the store is Release, the load Acquire, so that who sees the place sees the group's
-//! slot filled; see `world/column.rs`.
+//! Edge `place`: see `world/column.rs`.
 
 use std::{
     fmt,
@@ -23,9 +22,13 @@ use crate::{
         Engine, Owner, Tree,
         engine::{Bound, is_in_structure},
     },
-    sync::{Arc, AtomicU32, Mutex, Ordering, order},
+    sync::{Arc, Mutex},
     units::TaskId,
-    world::{column::ROOT, guard, publish::Views},
+    world::{
+        column::{Place, ROOT},
+        guard,
+        publish::Views,
+    },
 };
 
 /// A member of exactly one group of every hierarchy: of the root until it joins another.
@@ -52,7 +55,7 @@ pub struct Member {
 pub(crate) struct TaskShared {
     pub(crate) member: Member,
     /// Group indexes, by hierarchy index.
-    places: [AtomicU32; MAX_HIERARCHIES],
+    places: [Place; MAX_HIERARCHIES],
     cancel: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     /// The task's place in its registry's arena.
     arena: usize,
@@ -129,16 +132,7 @@ impl Task {
 impl TaskShared {
     #[inline]
     fn place(&self, hierarchy: u32) -> u32 {
-        let place = self.places.get(hierarchy as usize);
-        // Ordering: Acquire (edge place): who sees the place sees the group's css there.
-        place.map_or(ROOT, |place| place.load(order("place_load", Ordering::Acquire)))
-    }
-
-    /// Moves the place; callers hold the structural lock.
-    fn set_place(&self, node: &Node) {
-        // Ordering: Release (edge place): the group's slots were filled before.
-        self.places[node.hierarchy.index as usize]
-            .store(node.index, order("place_store", Ordering::Release));
+        self.places.get(hierarchy as usize).map_or(ROOT, Place::get)
     }
 }
 
@@ -160,7 +154,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskE
     let entry = tasks.vacant_entry();
     let shared = Arc::new(TaskShared {
         member,
-        places: [const { AtomicU32::new(ROOT) }; MAX_HIERARCHIES],
+        places: [const { Place::new() }; MAX_HIERARCHIES],
         cancel: Mutex::new(None),
         arena: entry.key(),
     });
@@ -295,7 +289,7 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
         "can_attach",
     )?;
 
-    shared.set_place(node);
+    shared.places[hier.index as usize].set(node.index);
     if let Some(old) = hier.group(source) {
         old.remove_member(shared);
     }

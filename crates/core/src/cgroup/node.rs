@@ -105,9 +105,9 @@ impl Node {
     }
 
     pub(crate) fn state(&self) -> State {
-        // Ordering: Acquire (edge column): a reader under a guard that sees `Online` may use the
-        // slot at our index; one that saw a later group there sees our removal.
-        match self.state.load(Ordering::Acquire) {
+        // Ordering: Relaxed: a reader whose guard is younger than our removal sees it through the
+        // world it loaded; to one that is older, our index is not reused (edge grace).
+        match self.state.load(Ordering::Relaxed) {
             0 => State::Online,
             1 => State::Dying,
             2 => State::Offline,
@@ -121,8 +121,8 @@ impl Node {
 
     /// Moves to `state`; callers hold the structural lock.
     pub(crate) fn enter(&self, state: State) {
-        // Ordering: Release (edge column): see `state`.
-        self.state.store(state as u8, Ordering::Release);
+        // Ordering: Relaxed: see `state`.
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 
     /// Returns the child of that name.

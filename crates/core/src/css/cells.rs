@@ -164,8 +164,9 @@ impl Domain {
 
     /// Returns the header of `id`, which [`Domain::take_ids`] gave out.
     pub(crate) fn header(&self, id: CssId) -> Option<&'static Header> {
-        // Ordering: Acquire (edge chunk): the segment was published with Release.
-        let segment = self.segments[id.chunk()].load(Ordering::Acquire);
+        // Ordering: Relaxed: made before the id was first handed out, and whoever has an id was
+        // handed it.
+        let segment = self.segments[id.chunk()].load(Ordering::Relaxed);
         // SAFETY: by the invariant the pointer is null or good for ever.
         let segment = unsafe { segment.as_ref::<'static>() }?;
         Some(&segment.headers[id.offset()])
@@ -244,9 +245,8 @@ impl Domain {
     fn make_header(&self, id: CssId) -> bool {
         if self.header(id).is_none() {
             let Some(segment) = Segment::allocate() else { return false };
-            // Ordering: Release (edge chunk): whoever sees the pointer sees zeroed headers. Only
-            // one thread stores: callers hold the id mutex.
-            self.segments[id.chunk()].store(segment, Ordering::Release);
+            // Ordering: Relaxed: callers hold the id mutex, and hand the id out afterwards.
+            self.segments[id.chunk()].store(segment, Ordering::Relaxed);
         }
         true
     }

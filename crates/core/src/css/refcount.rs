@@ -40,14 +40,16 @@
 //!
 //! Edge `put→release`: what a holder did before its put happens before the notification. Through
 //! the cell (Release store of `count`, Acquire load by the capture) or through the header (every
-//! read-modify-write of `value` is part of one release sequence, and the one that finds zero
-//! acquires it).
+//! read-modify-write of `value` is part of one release sequence, and the exchange that sets
+//! `NOTIFIED` acquires it).
 //!
 //! Edge `kill→try_get_online`: a `try_get_online` that starts after the kill returned sees the mode
 //! and `DEAD`, because both were stored before. One that races with the kill may go either way.
 //!
-//! Edge `init→notify`: who wins the notification of a css sees the css, even a straggler of the id's
-//! former css (see [`Header::is_first_at_zero`]).
+//! Edge `accounted`: each step that changes `accounted` publishes the `count` it read, and a pending
+//! mark, to the next. Loom cannot weaken these four: its light barrier is a fence, which publishes the
+//! count already, and its read-modify-writes never read an old value. They are argued where they
+//! stand, and free on x86-64.
 //!
 //! # Tests
 //!
@@ -156,18 +158,20 @@ impl Cell {
     fn capture(&self) -> u64 {
         let mut sum = 0_u64;
         loop {
-            // Ordering: Acquire (edges op↔kill, put→release): pairs with the owner's settle and
-            // with its Release store of the count.
+            // Ordering: Acquire (edge accounted): if the owner settled this much, we see its
+            // pending mark.
             let accounted = self.accounted.load(Ordering::Acquire);
+            // Ordering: Acquire (edge put→release): pairs with the owner's store in `bump`.
             let count = self.count.load(order("capture_load", Ordering::Acquire));
             if accounted == count {
                 return sum;
             }
-            // Ordering: AcqRel (edge op↔kill): an owner that finds its share taken also sees `DEAD`.
+            // Ordering: Acquire (edge accounted): if the owner looked or settled before us, we see
+            // its count in the next round.
             let won = self.accounted.compare_exchange(
                 accounted,
                 count,
-                order("capture_exchange", Ordering::AcqRel),
+                Ordering::Acquire,
                 Ordering::Relaxed,
             );
             if won.is_ok() {
@@ -185,13 +189,21 @@ impl Header {
     ///
     /// Called when nobody can reach the css of this id, with its payload in place.
     pub(crate) fn init(&self, asymmetric: bool) {
-        // Ordering: Relaxed: published with the css itself. A straggler of the id's former css that
+        // Ordering: Relaxed, as below. A straggler of the id's former css that
         // sees the new mode was captured long ago: otherwise that css would still be counted, and
         // its id not reused.
         self.mode.store(if asymmetric { PER_THREAD } else { FENCED }, Ordering::Relaxed);
-        // Ordering: Release (edge init→notify): a straggler that wins this css's notification sees
-        // its payload.
-        self.value.store(BIAS + 1, order("init_store", Ordering::Release));
+        // Ordering: Relaxed: the flags of a header that no css has do not change.
+        let value = self.value.load(Ordering::Relaxed);
+        if skip("init_by_add") {
+            return self.value.store(BIAS + 1, Ordering::Release);
+        }
+        // By an add, not a store: a straggler of the former css may have its pending mark here, and
+        // will take it off (see `settle`).
+        // Ordering: Relaxed: published with the css itself; a straggler of the former css that wins
+        // this one's notification sees it through the kill (edge put→release).
+        let fresh = (BIAS + 1).wrapping_sub(value & FLAGS);
+        self.value.fetch_add(fresh, Ordering::Relaxed);
     }
 
     /// Returns how many css had this id before.
@@ -226,9 +238,9 @@ impl Header {
 
     /// Adds to the header and returns the value after it.
     fn add(&self, delta: u64) -> u64 {
-        // Ordering: AcqRel (edge put→release): releases what the caller did, acquires what every
-        // former putter did, in case this step finds zero.
-        let before = self.value.fetch_add(delta, order("header_add", Ordering::AcqRel));
+        // Ordering: Release (edge put→release): what the caller did goes into the release sequence
+        // that the notifier's exchange acquires.
+        let before = self.value.fetch_add(delta, order("header_add", Ordering::Release));
         let after = before.wrapping_add(delta);
         if is_overfull(after) {
             self.saturate();
@@ -250,9 +262,9 @@ impl Header {
     /// notifications go by id.
     fn is_first_at_zero(&self, mut value: u64) -> bool {
         while value == DEAD {
-            // Ordering: Acquire (edge put→release): the value may be a later one than the caller's
-            // own step left, and then carries another's work, or another css. On failure it is
-            // only looked at, and decided on by the next round.
+            // Ordering: Acquire (edge put→release): every put that went through the header is in
+            // the release sequence this reads from. On failure the value is only looked at, and
+            // decided on by the next round.
             match self.value.compare_exchange(
                 DEAD,
                 if skip("notified_once") { DEAD } else { DEAD | NOTIFIED },
@@ -331,9 +343,9 @@ fn add_slow(cell: Option<&Cell>, header: &Header, delta: u64) -> bool {
 /// Moves the owner's share into the header, if the switcher has not taken it; returns whether the
 /// caller must notify.
 ///
-/// When the switcher has taken the share this touches nothing but the cell: the css may be released
-/// by then, and its id reused. At most three rounds: `accounted` moves at most twice while the
-/// owner stands still.
+/// A put that finds its share taken has no css any more: it may be released, and its id reused. It
+/// then touches nothing but the cell, or marks and unmarks the header, whichever css that counts
+/// by now. At most three rounds: `accounted` moves at most twice while the owner stands still.
 #[cold]
 pub(crate) fn settle(cell: &Cell, header: &Header) -> bool {
     // Ordering: Relaxed: only we store (invariant 1).
@@ -346,13 +358,10 @@ pub(crate) fn settle(cell: &Cell, header: &Header) -> bool {
         let pending = if skip("pending") { 0 } else { PENDING };
         // Ordering: Relaxed: keeps zero away; it is the exchange below that says why.
         header.value.fetch_add(pending, Ordering::Relaxed);
-        // Ordering: AcqRel (edge op↔kill): a switcher that sees this exchange sees our count.
-        let exchanged = cell.accounted.compare_exchange(
-            accounted,
-            count,
-            order("settle_exchange", Ordering::AcqRel),
-            Ordering::Relaxed,
-        );
+        // Ordering: Release (edge accounted): a switcher that sees this exchange sees our count, and
+        // the mark.
+        let exchanged =
+            cell.accounted.compare_exchange(accounted, count, Ordering::Release, Ordering::Relaxed);
         if exchanged.is_ok() {
             let share = count.wrapping_sub(accounted);
             return header.is_first_at_zero(header.add(share.wrapping_sub(pending)));
@@ -374,15 +383,9 @@ fn look_at_accounted(cell: &Cell, count: u64) -> Result<(), u64> {
         let accounted = cell.accounted.load(Ordering::Acquire);
         return if accounted == count { Ok(()) } else { Err(accounted) };
     }
-    // Ordering: Release (edge op↔kill): the switcher whose exchange follows ours sees our count when
-    // it looks again.
-    let looked = cell.accounted.compare_exchange(
-        count,
-        count,
-        order("settle_look", Ordering::Release),
-        Ordering::Relaxed,
-    );
-    looked.map(drop)
+    // Ordering: Release (edge accounted): the switcher whose exchange follows ours sees our count
+    // when it looks again.
+    cell.accounted.compare_exchange(count, count, Ordering::Release, Ordering::Relaxed).map(drop)
 }
 
 /// Takes one reference more, off the fast path; the caller holds one already.

@@ -91,6 +91,34 @@ impl Column {
     }
 }
 
+/// Where a task sits in one hierarchy: a group index; the root at first.
+#[derive(Debug)]
+pub(crate) struct Place(AtomicU32);
+
+impl Place {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(ROOT))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(ROOT))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> u32 {
+        // Ordering: Acquire (edge place): who sees the place sees the group's slot filled.
+        self.0.load(order("place_load", Ordering::Acquire))
+    }
+
+    /// Moves the place; callers hold the structural lock.
+    pub(crate) fn set(&self, index: u32) {
+        // Ordering: Release (edge place): the slots of the group at `index` were filled before.
+        self.0.store(index, order("place_store", Ordering::Release));
+    }
+}
+
 /// Returns the segment of `index`, and its offset there.
 #[inline]
 fn locate(index: u32) -> (usize, usize) {

@@ -1,0 +1,41 @@
+//! Which model must fail when an ordering is weakened or a step left out.
+//!
+//! `cargo xtask loom` prints this table by the test below, plays each mutant against its model, and
+//! compares the names with `docs/memory-model.md`.
+
+/// A mutant, and the model that kills it.
+const MUTANTS: &[(&str, &str)] = &[
+    ("bell_ringer_fence", "loom_release::no_wake_up_is_lost"),
+    ("bell_sleeper_fence", "loom_release::no_wake_up_is_lost"),
+    ("capture_load", "loom_refcount::a_put_races_with_the_kill"),
+    ("capture_looks_once", "loom_refcount::a_count_that_comes_back_is_captured_once"),
+    ("cell_store", "loom_refcount::a_put_races_with_the_kill"),
+    ("chunk_load", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("chunk_store", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("column_load", "loom_world::a_lookup_finds_a_css_complete"),
+    ("column_store", "loom_world::a_lookup_finds_a_css_complete"),
+    ("confirm", "loom_refcount::no_try_get_online_starts_after_the_kill_and_succeeds"),
+    ("generation_bump", "loom_world::a_weak_reference_never_upgrades_to_another_css"),
+    ("grace_waits", "loom_world::what_a_lookup_found_is_kept_for_it"),
+    ("header_add", "loom_refcount::two_puts_race_with_the_kill"),
+    ("heavy_fence", "loom_refcount::a_put_races_with_the_kill"),
+    ("init_by_add", "loom_release::a_put_stalls_across_release_grace_and_id_reuse"),
+    ("light_fence", "loom_refcount::a_put_races_with_the_kill"),
+    ("notified_once", "loom_refcount::two_puts_race_with_the_kill"),
+    ("notify_exchange", "loom_refcount::two_try_gets_race_with_the_last_put"),
+    ("op_looks_once", "loom_refcount::a_put_races_with_the_kill"),
+    ("pending", "loom_refcount::a_clone_of_an_unaccounted_reference_races_with_the_kill"),
+    ("place_load", "loom_world::a_place_is_seen_with_its_css"),
+    ("place_store", "loom_world::a_place_is_seen_with_its_css"),
+    ("push_exchange", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
+    ("settle_by_load", "loom_refcount::a_count_that_comes_back_is_captured_once"),
+    ("slot_high_water", "loom_slots::a_slot_changes_hands_during_the_kill"),
+    ("take_swap", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
+];
+
+#[test]
+fn list() {
+    for (mutant, model) in MUTANTS {
+        println!("mutant {mutant} tests::{model}");
+    }
+}
