@@ -1,13 +1,20 @@
-//! `cargo xtask`: the project's own commands.
-#![expect(clippy::print_stdout, reason = "a command-line tool talks to its terminal")]
+//! `cargo xtask`: the project's own commands, one file a command.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool talks to its terminal")]
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// The project's own commands; each step can be run alone.
+use crate::report::Report;
+
+mod tidy;
+mod command;
+mod report;
+
+/// The project's own commands; each runs alone.
 #[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Options {
     #[command(subcommand)]
     task: Task,
@@ -15,44 +22,37 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs the gate: format, lints, tests, documentation.
-    Ci,
+    /// Checks what rustfmt and clippy cannot: where atomics and unsafe code live, links, sizes.
+    Tidy,
 }
 
 fn main() -> ExitCode {
-    let Options { task: Task::Ci } = Options::parse();
-    match ci() {
+    match run(&Options::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("error: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn ci() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"])?;
-    cargo(&["test", "--locked", "--workspace"])?;
-    cargo(&["doc", "--locked", "--workspace", "--no-deps"])
-}
-
-fn cargo(arguments: &[&str]) -> Result<()> {
-    println!("$ cargo {}", arguments.join(" "));
-    let status = Command::new("cargo").args(arguments).status().context("starting cargo")?;
-    if !status.success() {
-        bail!("cargo {} failed", arguments.join(" "));
-    }
-    Ok(())
+fn run(task: &Task) -> Result<()> {
+    let mut report = Report::default();
+    let result = match task {
+        Task::Tidy => report.step("tidy", tidy::run),
+    };
+    print!("{report}");
+    result
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
-    fn a_failing_command_is_named() {
-        let error = cargo(&["no-such-command"]).unwrap_err();
-        assert_eq!(error.to_string(), "cargo no-such-command failed");
+    fn the_command_line_is_well_formed() {
+        Options::command().debug_assert();
     }
 }
