@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::report::Report;
 
 mod tidy;
+mod loom;
 mod command;
 mod report;
 
@@ -24,6 +25,8 @@ struct Options {
 enum Task {
     /// Checks what rustfmt and clippy cannot: where atomics and unsafe code live, links, sizes.
     Tidy,
+    /// Runs the loom models, then every mutant against the model that must refuse it.
+    Loom(loom::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn run(task: &Task) -> Result<()> {
     let mut report = Report::default();
     let result = match task {
         Task::Tidy => report.step("tidy", tidy::run),
+        Task::Loom(options) => report.step("loom", || loom::run(options)),
     };
     print!("{report}");
     result
