@@ -10,6 +10,7 @@ use crate::report::Report;
 
 mod tidy;
 mod loom;
+mod asm;
 mod command;
 mod report;
 
@@ -27,6 +28,8 @@ enum Task {
     Tidy,
     /// Runs the loom models, then every mutant against the model that must refuse it.
     Loom(loom::Options),
+    /// Refuses locked instructions in the emitted assembly of the fast path.
+    Asm,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn run(task: &Task) -> Result<()> {
     let result = match task {
         Task::Tidy => report.step("tidy", tidy::run),
         Task::Loom(options) => report.step("loom", || loom::run(options)),
+        Task::Asm => report.step("asm", asm::run),
     };
     print!("{report}");
     result

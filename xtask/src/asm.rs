@@ -1,0 +1,75 @@
+//! `asm`: no locked instruction on the fast path, looked for in the compiler's own output.
+//!
+//! The core's example `fast_path` has one small function for each promise (`probe_clone`, …).
+//! Each is read in the emitted assembly, with every function it reaches there. A call that leaves
+//! the listing must go to a function whose name says that it is off the fast path.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+
+use self::listing::Listing;
+use crate::command::{command, list, root, run as go};
+use crate::report::Outcome;
+
+mod listing;
+
+/// The functions that the example has at least.
+const PROBES: [&str; 4] = ["probe_clone", "probe_drop", "probe_try_get", "probe_try_get_online"];
+
+/// Emits the example's assembly and checks it.
+///
+/// # Errors
+///
+/// If there is no such example, a probe is missing, or one has what it must not have.
+pub(crate) fn run() -> Result<Outcome> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Ok(Outcome::Skipped("reads x86-64 assembly only".to_owned()));
+    }
+    let example = "crates/core/examples/fast_path.rs";
+    if !root().join(example).is_file() {
+        bail!("the example with the probes does not exist\n  --> {example}:1");
+    }
+    let line = "cargo rustc --locked --release -p fief-core --example fast_path";
+    let flags = "--target-dir target/asm -- --emit asm -C codegen-units=1 -C debuginfo=0";
+    go(command(line).args(flags.split(' ')))?;
+    check(&newest()?)
+}
+
+/// The example's listing; older builds may have left others.
+fn newest() -> Result<PathBuf> {
+    let is_listing = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("fast_path") && name.ends_with(".s")
+    };
+    let time = |path: &PathBuf| {
+        path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let listings = list(&root().join("target/asm/release/examples")).into_iter().filter(is_listing);
+    listings.max_by_key(time).context("the compiler emitted no assembly for the example")
+}
+
+fn check(path: &PathBuf) -> Result<Outcome> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let listing = Listing::parse(&text);
+    let probes = listing.probes();
+    let is_missing = |name: &&str| !probes.iter().any(|probe| listing::is_named(probe, name));
+    let missing: Vec<&str> = PROBES.into_iter().filter(is_missing).collect();
+    if !missing.is_empty() {
+        bail!("no {} in {}", missing.join(", "), path.display());
+    }
+    let mut refusals = Vec::new();
+    for probe in &probes {
+        let walk = listing.walk(probe);
+        println!("{probe}: {} functions, {} calls out", walk.functions, walk.leaves.len());
+        walk.leaves.iter().for_each(|leaf| println!("    to {leaf}"));
+        refusals.extend(walk.refusals);
+    }
+    if !refusals.is_empty() {
+        refusals.iter().for_each(|refusal| eprintln!("error: {refusal}\n  --> {}", path.display()));
+        bail!("{} instructions that have no place on the fast path", refusals.len());
+    }
+    Ok(Outcome::Passed(format!("{} probes", probes.len())))
+}
