@@ -11,6 +11,7 @@ use crate::report::Report;
 mod tidy;
 mod loom;
 mod asm;
+mod sanitize;
 mod command;
 mod report;
 
@@ -30,6 +31,8 @@ enum Task {
     Loom(loom::Options),
     /// Refuses locked instructions in the emitted assembly of the fast path.
     Asm,
+    /// Runs the tests of the core and of the harness under `AddressSanitizer`.
+    Sanitize,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Tidy => report.step("tidy", tidy::run),
         Task::Loom(options) => report.step("loom", || loom::run(options)),
         Task::Asm => report.step("asm", asm::run),
+        Task::Sanitize => report.step("sanitize", sanitize::run),
     };
     print!("{report}");
     result

@@ -1,0 +1,30 @@
+//! `sanitize`: the tests of the core and of the harness under `AddressSanitizer`.
+//!
+//! The stable compiler takes the flag when told to bootstrap. With `--target` it stays off build
+//! scripts and procedural macros. Leaks are not looked for: some tests leak on purpose.
+
+use anyhow::Result;
+
+use crate::command::{command, run as go};
+use crate::report::Outcome;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Runs all tests, the stress tests with a tenth of their work.
+///
+/// # Errors
+///
+/// If a test fails or the sanitizer reports something.
+pub(crate) fn run() -> Result<Outcome> {
+    let is_here = cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"));
+    if !is_here {
+        return Ok(Outcome::Skipped(format!("runs on {TARGET} only")));
+    }
+    let line = "cargo test --locked -p fief-core -p fief-testing --lib --tests";
+    go(command(line)
+        .args(["--target", TARGET, "--target-dir", "target/asan", "--", "--include-ignored"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .env("ASAN_OPTIONS", "detect_leaks=0")
+        .env("FIEF_STRESS", "short"))
+}
