@@ -12,6 +12,7 @@ mod tidy;
 mod loom;
 mod asm;
 mod sanitize;
+mod bench;
 mod command;
 mod report;
 
@@ -33,6 +34,8 @@ enum Task {
     Asm,
     /// Runs the tests of the core and of the harness under `AddressSanitizer`.
     Sanitize,
+    /// Runs the benches, then checks the targets.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Loom(options) => report.step("loom", || loom::run(options)),
         Task::Asm => report.step("asm", asm::run),
         Task::Sanitize => report.step("sanitize", sanitize::run),
+        Task::Bench(options) => bench::run(options, &mut report),
     };
     print!("{report}");
     result
