@@ -13,6 +13,7 @@ mod loom;
 mod asm;
 mod sanitize;
 mod bench;
+mod integration;
 mod command;
 mod report;
 
@@ -36,6 +37,8 @@ enum Task {
     Sanitize,
     /// Runs the benches, then checks the targets.
     Bench(bench::Options),
+    /// Runs the release binary headless: the tour, bad input, Ctrl-C.
+    Integration,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Asm => report.step("asm", asm::run),
         Task::Sanitize => report.step("sanitize", sanitize::run),
         Task::Bench(options) => bench::run(options, &mut report),
+        Task::Integration => report.step("integration", integration::run),
     };
     print!("{report}");
     result

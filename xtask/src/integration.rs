@@ -1,0 +1,196 @@
+//! `integration`: the release binary as a user runs it, without a terminal.
+//!
+//! The tour runs to its end; bad input is refused with the right status and message; Ctrl-C ends
+//! the tour early and in order.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::command::{build, command, wait};
+use crate::report::Outcome;
+
+/// How long a run may take that is meant to end at once.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// How long the tour of three seconds may take.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How long the tour goes on before it is interrupted.
+const BEFORE_INTERRUPT: Duration = Duration::from_secs(2);
+
+type Scene = (&'static str, fn(&Path) -> Result<()>);
+
+const RUNS: &[Scene] = &[
+    ("the tour ends in order", tour),
+    ("an unknown flag is refused", unknown_flag),
+    ("a port in use is told", port_in_use),
+    ("Ctrl-C ends the tour in order", interrupt),
+];
+
+/// Builds the binary and runs it.
+///
+/// # Errors
+///
+/// If a run ends otherwise than it should; what it wrote is part of the message.
+pub(crate) fn run() -> Result<Outcome> {
+    let fief = build(&mut command("cargo build --locked --release -p fief-cli"), "fief")?;
+    for (name, run) in RUNS {
+        let start = Instant::now();
+        run(&fief).context(name)?;
+        println!("{name:32} {:5.1} s", start.elapsed().as_secs_f64());
+    }
+    Ok(Outcome::Passed(format!("{} runs", RUNS.len())))
+}
+
+fn tour(fief: &Path) -> Result<()> {
+    let run = Run::start(fief, "tour --seconds 3 --plain")?.end(LONG)?;
+    run.ended_with(0)?;
+    run.printed_a_table()
+}
+
+fn unknown_flag(fief: &Path) -> Result<()> {
+    let run = Run::start(fief, "tour --no-such-flag")?.end(SHORT)?;
+    run.ended_with(2)?;
+    run.complained_of("--no-such-flag")
+}
+
+fn port_in_use(fief: &Path) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("opening a port")?;
+    let port = listener.local_addr().context("asking for the port's number")?.port();
+    let line = format!("tour --seconds 3 --plain --port {port}");
+    let run = Run::start(fief, &line)?.end(LONG)?;
+    run.ended_with(1)?;
+    run.complained_of("in use")
+}
+
+fn interrupt(fief: &Path) -> Result<()> {
+    if cfg!(not(unix)) {
+        println!("skipped: there is no `kill -INT` here");
+        return Ok(());
+    }
+    let run = Run::start(fief, "tour --seconds 60 --plain")?;
+    thread::sleep(BEFORE_INTERRUPT);
+    let kill = command(&format!("kill -INT {}", run.child.id())).status();
+    ensure!(kill.context("starting `kill`")?.success(), "`kill -INT` failed");
+    let run = run.end(SHORT)?;
+    run.ended_with(0)?;
+    run.printed_a_table()
+}
+
+/// A run under way.
+struct Run {
+    line: String,
+    child: Child,
+    output: JoinHandle<String>,
+    errors: JoinHandle<String>,
+}
+
+impl Run {
+    fn start(program: &Path, arguments: &str) -> Result<Self> {
+        let line = format!("fief {arguments}");
+        let mut command = command(&program.to_string_lossy());
+        command.args(arguments.split_whitespace()).stdin(Stdio::null());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("starting `{line}`"))?;
+        let output = collect(child.stdout.take());
+        let errors = collect(child.stderr.take());
+        Ok(Self { line, child, output, errors })
+    }
+
+    /// Waits for its end, which must come within the limit.
+    fn end(mut self, limit: Duration) -> Result<Ended> {
+        let status = wait(&mut self.child, limit)?;
+        let output = self.output.join().unwrap_or_default();
+        let errors = self.errors.join().unwrap_or_default();
+        let Some(status) = status else {
+            let limit = limit.as_secs();
+            bail!("`{}` did not end within {limit} s; it wrote\n{output}{errors}", self.line);
+        };
+        Ok(Ended { line: self.line, status, output, errors })
+    }
+}
+
+/// Reads a pipe to its end, so that the writer never waits.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A broken pipe ends the text, and the checks of the text say what is missing.
+        pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// A run that has ended, with all it wrote.
+struct Ended {
+    line: String,
+    status: ExitStatus,
+    output: String,
+    errors: String,
+}
+
+impl Ended {
+    fn ended_with(&self, code: i32) -> Result<()> {
+        let status = self.status;
+        self.ensure(status.code() == Some(code), &format!("ended with {status}, not {code}"))?;
+        let is_panic = self.errors.contains("panicked at");
+        self.ensure(!is_panic, "panicked")
+    }
+
+    /// One line of the errors says what was wrong, without a stack.
+    fn complained_of(&self, part: &str) -> Result<()> {
+        let said = self.errors.lines().any(|line| line.contains(part));
+        self.ensure(said, &format!("did not write `{part}` to its errors"))
+    }
+
+    /// A table has several lines, and plain output has no escape sequences.
+    fn printed_a_table(&self) -> Result<()> {
+        let lines = self.output.lines().filter(|line| !line.trim().is_empty()).count();
+        self.ensure(lines >= 3, "printed no table")?;
+        self.ensure(!self.output.contains('\u{1b}'), "printed escape sequences in plain output")?;
+        self.ensure(self.output.ends_with('\n'), "ended in the middle of a line")
+    }
+
+    fn ensure(&self, is_met: bool, what: &str) -> Result<()> {
+        let Self { line, output, errors, .. } = self;
+        ensure!(is_met, "`{line}` {what}; it wrote\n{output}{errors}");
+        Ok(())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn ended(program: &str, arguments: &str) -> Ended {
+        let run = Run::start(Path::new(program), arguments).expect("the program exists");
+        run.end(SHORT).expect("the program ends at once")
+    }
+
+    #[test]
+    fn a_wrong_status_is_told_with_the_output() {
+        let error = ended("/bin/sh", "-c false").ended_with(0).unwrap_err();
+        let expected = "`fief -c false` ended with exit status: 1, not 0; it wrote\n";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_missing_message_or_table_is_told() {
+        let run = ended("/bin/ls", "/no-such-folder");
+        run.complained_of("/no-such-folder").unwrap();
+        assert!(run.complained_of("in use").is_err());
+        assert!(run.printed_a_table().is_err());
+    }
+
+    #[test]
+    fn a_run_over_its_limit_is_killed_and_told() {
+        let run = Run::start(Path::new("/bin/sleep"), "60").unwrap();
+        let error = run.end(Duration::from_millis(50)).err().unwrap();
+        assert!(error.to_string().contains("did not end within 0 s"), "{error}");
+    }
+}
