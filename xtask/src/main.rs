@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::report::Report;
 
+mod ci;
 mod tidy;
 mod loom;
 mod asm;
@@ -27,6 +28,8 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Runs the gate: format, lints, tests, docs, models, assembly, the tour, the benches once.
+    Ci(ci::Options),
     /// Checks what rustfmt and clippy cannot: where atomics and unsafe code live, links, sizes.
     Tidy,
     /// Runs the loom models, then every mutant against the model that must refuse it.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<()> {
     let mut report = Report::default();
     let result = match task {
+        Task::Ci(options) => ci::run(options, &mut report),
         Task::Tidy => report.step("tidy", tidy::run),
         Task::Loom(options) => report.step("loom", || loom::run(options)),
         Task::Asm => report.step("asm", asm::run),

@@ -1,0 +1,204 @@
+//! `ci`: the gate, as a table of steps; `--full` adds the long lane.
+
+use anyhow::{Context, Result};
+
+use crate::command::{command, is_installed, list, root, run as go};
+use crate::report::{Outcome, Report};
+use crate::{asm, integration, loom, sanitize, tidy};
+
+/// How much to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Adds stress, the sanitizer, more of every random and model test, and the optional tools.
+    #[arg(long)]
+    full: bool,
+}
+
+type Step = (&'static str, fn() -> Result<Outcome>);
+
+const LOOM: &str = "--cfg loom";
+const PORTABLE: &str = "--cfg fief_portable";
+
+/// What every change passes; needs cargo, rustfmt and clippy.
+const GATE: &[Step] = &[
+    ("fmt", || go(&mut command("cargo fmt --all --check"))),
+    ("tidy", tidy::run),
+    ("clippy", || {
+        go(&mut command("cargo clippy --locked --workspace --all-targets -- -Dwarnings"))
+    }),
+    ("clippy, all features", || {
+        let line = "cargo clippy --locked --workspace --all-targets --all-features -- -Dwarnings";
+        go(&mut command(line))
+    }),
+    ("clippy, loom", || {
+        let line = "cargo clippy --locked -p fief-core --lib --tests --target-dir target/loom";
+        go(command(line).args(["--", "-Dwarnings"]).env("RUSTFLAGS", LOOM))
+    }),
+    ("test", || go(&mut command("cargo test --locked --workspace"))),
+    ("test, all features", || go(&mut command("cargo test --locked -p fief-core --all-features"))),
+    ("doc", || {
+        let line = "cargo doc --locked --workspace --all-features --no-deps";
+        go(command(line).env("RUSTDOCFLAGS", "-Dwarnings"))
+    }),
+    ("loom", || loom::run(&loom::Options::default())),
+    ("asm", asm::run),
+    ("integration", integration::run),
+    ("benches once", || go(&mut command("cargo bench --locked -p benches -- --test"))),
+];
+
+/// What takes minutes.
+const LONG: &[Step] = &[
+    ("stress", || {
+        let line = "cargo test --locked --release --workspace -- --ignored --test-threads=1";
+        go(command(line).arg("--nocapture"))
+    }),
+    ("properties", || {
+        let line = "cargo test --locked --release --workspace --lib --bins --tests";
+        go(command(line).env("PROPTEST_CASES", "2000"))
+    }),
+    ("loom, deeper", || loom::run(&loom::Options::deeper())),
+    ("sanitize", sanitize::run),
+    ("portable", || {
+        let line = "cargo test --locked -p fief-core --target-dir target/portable";
+        go(command(line).env("RUSTFLAGS", PORTABLE))
+    }),
+];
+
+/// A tool that runs where it is installed.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    line: &'static str,
+    install: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "nextest",
+        version: "cargo nextest --version",
+        line: "cargo nextest run --locked --workspace",
+        install: "cargo install --locked cargo-nextest",
+    },
+    Tool {
+        name: "hack",
+        version: "cargo hack --version",
+        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief",
+        install: "cargo install --locked cargo-hack",
+    },
+    Tool {
+        name: "typos",
+        version: "typos --version",
+        line: "typos",
+        install: "cargo install --locked typos-cli",
+    },
+    Tool {
+        name: "machete",
+        version: "cargo machete --version",
+        line: "cargo machete",
+        install: "cargo install --locked cargo-machete",
+    },
+    Tool {
+        name: "deny",
+        version: "cargo deny --version",
+        line: "cargo deny --locked --offline check bans licenses sources",
+        install: "cargo install --locked cargo-deny",
+    },
+];
+
+/// Runs the gate up to its first failure; the steps behind it are listed as not run.
+///
+/// # Errors
+///
+/// The first failing step's.
+pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
+    let mut result = steps(GATE, report, Ok(()));
+    if options.full {
+        result = steps(LONG, report, result);
+        for tool in TOOLS {
+            result = next(report, tool.name, result, || optional(tool));
+        }
+        for workspace in workspaces() {
+            result = next(report, &workspace, result, || foreign(&workspace));
+        }
+    }
+    result
+}
+
+fn steps(steps: &[Step], report: &mut Report, before: Result<()>) -> Result<()> {
+    steps.iter().fold(before, |result, (name, step)| next(report, name, result, step))
+}
+
+/// Runs a step unless one before it failed.
+fn next(
+    report: &mut Report,
+    name: &str,
+    before: Result<()>,
+    step: impl FnOnce() -> Result<Outcome>,
+) -> Result<()> {
+    if before.is_err() {
+        report.not_run(name);
+        return before;
+    }
+    report.step(name, step)
+}
+
+fn optional(tool: &Tool) -> Result<Outcome> {
+    if is_installed(tool.version) {
+        return go(&mut command(tool.line));
+    }
+    println!("not installed; to have it: {}", tool.install);
+    Ok(Outcome::Skipped(format!("not installed: {}", tool.install)))
+}
+
+/// The workspaces beside the main one, which nobody should build by accident.
+fn workspaces() -> Vec<String> {
+    let root = root();
+    let mut folders = vec![root.join("benches/peers")];
+    folders.extend(list(&root.join("integrations")));
+    folders.retain(|folder| folder.join("Cargo.toml").is_file());
+    let name = |folder: &std::path::Path| {
+        folder.strip_prefix(&root).ok().map(|path| path.to_string_lossy().into_owned())
+    };
+    folders.iter().filter_map(|folder| name(folder)).collect()
+}
+
+/// Formats, lints and tests a workspace of its own.
+fn foreign(folder: &str) -> Result<Outcome> {
+    let manifest = format!("--manifest-path={folder}/Cargo.toml");
+    let target = format!("--target-dir=target/{}", folder.replace('/', "-"));
+    let manifest = manifest.as_str();
+    go(command("cargo fmt --all --check").arg(manifest)).context("formatting")?;
+    let built = ["--locked", manifest, &target];
+    go(command("cargo clippy --workspace --all-targets").args(built).args(["--", "-Dwarnings"]))?;
+    go(command("cargo test --workspace").args(built))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_stops_the_gate_and_names_what_did_not_run() {
+        let all: [Step; 3] =
+            [("a", || Ok(Outcome::passed())), ("b", || bail!("broken")), ("c", || bail!("late"))];
+        let mut report = Report::default();
+        let error = steps(&all, &mut report, Ok(())).unwrap_err();
+        let summary = report.to_string();
+        assert_eq!(format!("{error:#}"), "b: broken");
+        assert!(summary.contains("\nc          -  not run\n"), "{summary}");
+    }
+
+    #[test]
+    fn a_missing_tool_is_skipped_with_its_install_line() {
+        let tool = Tool {
+            name: "none",
+            version: "no-such-tool --version",
+            line: "no-such-tool",
+            install: "cargo install no-such-tool",
+        };
+        let Outcome::Skipped(why) = optional(&tool).unwrap() else { panic!("not skipped") };
+        assert_eq!(why, "not installed: cargo install no-such-tool");
+    }
+}
