@@ -68,8 +68,9 @@ fn check(path: &PathBuf) -> Result<Outcome> {
         refusals.extend(walk.refusals);
     }
     if !refusals.is_empty() {
-        refusals.iter().for_each(|refusal| eprintln!("error: {refusal}\n  --> {}", path.display()));
-        bail!("{} instructions that have no place on the fast path", refusals.len());
+        refusals.iter().for_each(|refusal| eprintln!("error: {refusal}"));
+        let count = refusals.len();
+        bail!("{count} findings on the fast path\n  --> {}", path.display());
     }
     Ok(Outcome::Passed(format!("{} probes", probes.len())))
 }

@@ -80,10 +80,10 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if models.is_empty() && mutants.is_empty() {
         return nothing(options);
     }
-    let page = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
-    mutant::compare(&suite.mutants, &page)?;
     suite.run_models(&models, &mutants)?;
     suite.run_mutants(&mutants)?;
+    let page = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
+    mutant::compare(&suite.mutants, &page)?;
     Ok(Outcome::Passed(format!("{} models, {} mutants killed", models.len(), mutants.len())))
 }
 
@@ -138,7 +138,9 @@ impl<'a> Suite<'a> {
     fn run_mutants(&self, mutants: &[&Mutant]) -> Result<()> {
         let jobs: Vec<Job> =
             mutants.iter().map(|mutant| self.job(&mutant.model, Some(&mutant.name))).collect();
-        println!("\n{:32} {:64} verdict", "mutant", "model");
+        if !jobs.is_empty() {
+            println!("\n{:32} {:64} verdict", "mutant", "model");
+        }
         let ends = run_all(&jobs, |job, end| {
             let name = job.mutant.as_deref().unwrap_or_default();
             println!("{name:32} {:64} {}", job.test, end.verdict());
