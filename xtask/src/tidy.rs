@@ -17,6 +17,9 @@ mod markdown;
 mod manifest;
 mod source;
 
+/// Folders with nothing that is checked in.
+const NOT_OURS: [&str; 3] = [".git", "target", "fief-report"];
+
 /// Checks the whole workspace.
 ///
 /// # Errors
@@ -92,7 +95,7 @@ impl Tree {
             let Some(last) = entry.file_name().and_then(|last| last.to_str()) else { continue };
             let below = if name.is_empty() { last.to_owned() } else { format!("{name}/{last}") };
             match entry.is_dir() {
-                true if last == "target" || last == ".git" => {}
+                true if NOT_OURS.contains(&last) => {}
                 true => self.visit(&entry, &below)?,
                 false => self.enter(&entry, below)?,
             }

@@ -1,73 +1,85 @@
 //! Unsafe code stands only in the modules that `docs/unsafe.md` lists, and in all of them.
 
-use std::collections::BTreeSet;
-
 use super::source::{code, paths};
 use super::{File, Finding};
 
 /// The page that lists the modules.
 const PAGE: &str = "docs/unsafe.md";
 
+/// A place that says something about a module: its file and line, and the module's path.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    file: String,
+    line: usize,
+    module: String,
+}
+
 /// Compares the page, the lint attributes and the code, each way.
 pub(super) fn list(files: &[File]) -> Vec<Finding> {
-    let listed = files.iter().find(|file| file.path == PAGE).map(listed).unwrap_or_default();
-    let is_listed = |path: &str| listed.iter().any(|(_, name)| name == path);
-    let mut findings = Vec::new();
-    let mut with_attribute = BTreeSet::new();
-    let mut with_code = BTreeSet::new();
-    for file in files.iter().filter(|file| file.is_rust()) {
-        let code = code(&file.text);
-        if let Some(line) = unsafe_line(&code) {
-            let message = format!("unsafe code in a module that {PAGE} does not list");
-            findings
-                .extend((!is_listed(&file.path)).then(|| Finding::new(&file.path, line, message)));
-            with_code.insert(file.path.as_str());
-        }
-        for (line, module) in expectations(&file.path, &code) {
-            let message = format!("`unsafe_code` is expected in {module}, not listed in {PAGE}");
-            findings.extend((!is_listed(&module)).then(|| Finding::new(&file.path, line, message)));
-            with_attribute.insert(module);
-        }
-    }
-    findings.extend(listed.iter().filter_map(|(line, path)| {
-        let message = match (with_code.contains(path.as_str()), with_attribute.contains(path)) {
-            (false, _) => format!("{path} does not exist or has no unsafe code"),
-            (true, false) => format!("{path} has no `#[expect(unsafe_code, …)]` of its own"),
+    let rust = || files.iter().filter(|file| file.is_rust());
+    let codes: Vec<Place> = rust().filter_map(unsafe_code).collect();
+    let expectations: Vec<Place> = rust().flat_map(expectations).collect();
+    let listed: Vec<Place> =
+        files.iter().filter(|file| file.path == PAGE).flat_map(listed).collect();
+    let stray = |place: &Place| {
+        let Place { file, line, module } = place;
+        let is_stray = !names(&listed, module);
+        is_stray.then(|| Finding::new(file, *line, format!("{PAGE} does not list {module}")))
+    };
+    let strays = expectations.iter().chain(&codes).filter_map(stray);
+    strays.chain(stale(&listed, &codes, &expectations)).collect()
+}
+
+/// What the page lists although there is nothing to list.
+fn stale(listed: &[Place], codes: &[Place], expectations: &[Place]) -> Vec<Finding> {
+    let finding = |Place { file, line, module }: &Place| {
+        let message = match (names(codes, module), names(expectations, module)) {
+            (false, _) => format!("{module} does not exist or has no unsafe code"),
+            (true, false) => format!("{module} has no `#[expect(unsafe_code, …)]` of its own"),
             (true, true) => return None,
         };
-        Some(Finding::new(PAGE, *line, message))
-    }));
-    findings
+        Some(Finding::new(file, *line, message))
+    };
+    listed.iter().filter_map(finding).collect()
 }
 
-/// The paths of Rust files that a page has in backticks.
-fn listed(page: &File) -> Vec<(usize, String)> {
-    let is_path = |word: &&str| word.ends_with(".rs") && word.contains('/');
-    let of_line = |(number, line)| move_number(number, line).filter(move |(_, w)| is_path(w));
-    page.lines().flat_map(of_line).map(|(line, word)| (line, word.to_owned())).collect()
+fn names(places: &[Place], module: &str) -> bool {
+    places.iter().any(|place| place.module == module)
 }
 
-/// The words of a line that stand in backticks, each with the line's number.
-fn move_number(number: usize, line: &str) -> impl Iterator<Item = (usize, &str)> {
-    line.split('`').skip(1).step_by(2).map(move |word| (number, word))
+/// The Rust files that the page has in backticks.
+fn listed(page: &File) -> Vec<Place> {
+    let words = page
+        .lines()
+        .flat_map(|(line, text)| text.split('`').skip(1).step_by(2).map(move |word| (line, word)));
+    let modules = words.filter(|(_, word)| word.contains('/') && word.ends_with(".rs"));
+    let place = |(line, module): (usize, &str)| Place {
+        file: page.path.clone(),
+        line,
+        module: module.to_owned(),
+    };
+    modules.map(place).collect()
 }
 
-/// The first line with unsafe code.
-fn unsafe_line(code: &str) -> Option<usize> {
-    paths(code).into_iter().find(|(_, word)| word == "unsafe").map(|(line, _)| line)
+/// The first unsafe code in a file.
+fn unsafe_code(file: &File) -> Option<Place> {
+    let (line, _) = paths(&code(&file.text)).into_iter().find(|(_, word)| word == "unsafe")?;
+    Some(Place { file: file.path.clone(), line, module: file.path.clone() })
 }
 
-/// The modules for which this file expects unsafe code, each with the line that says so.
-fn expectations(path: &str, code: &str) -> Vec<(usize, String)> {
-    let starts = code.match_indices("unsafe_code").filter(|(at, _)| {
+/// The modules for which a file expects unsafe code.
+fn expectations(file: &File) -> Vec<Place> {
+    let code = code(&file.text);
+    let lints = code.match_indices("unsafe_code").map(|(at, _)| at).filter(|at| {
         let before = code[..*at].trim_end();
         before.ends_with("expect(") || before.ends_with("allow(")
     });
-    let module = |(at, _): (usize, &str)| {
-        let line = code[..at].matches('\n').count() + 1;
-        (line, module_after(path, code, at))
+    let place = |at| Place {
+        file: file.path.clone(),
+        line: code[..at].matches('\n').count() + 1,
+        module: module_after(&file.path, &code, at),
     };
-    starts.map(module).collect()
+    lints.map(place).collect()
 }
 
 /// The file of the module that the attribute around `at` stands on, else the file itself.
@@ -125,10 +137,10 @@ mod tests {
         check(
             &[(LIB, ON_MOD), (CELLS, UNSAFE)],
             &[
-                "crates/core/src/css.rs:2: `unsafe_code` is expected in \
-                 crates/core/src/css/cells.rs, not listed in docs/unsafe.md",
-                "crates/core/src/css/cells.rs:3: unsafe code in a module that docs/unsafe.md \
-                 does not list",
+                "crates/core/src/css.rs:2: docs/unsafe.md does not list \
+                 crates/core/src/css/cells.rs",
+                "crates/core/src/css/cells.rs:3: docs/unsafe.md does not list \
+                 crates/core/src/css/cells.rs",
             ],
         );
     }
@@ -157,7 +169,10 @@ mod tests {
 
     #[test]
     fn an_attribute_belongs_to_the_module_behind_it() {
-        let of = |path, text: &str| expectations(path, &code(text));
+        let of = |path, text: &str| {
+            let places = expectations(&file(path, text));
+            places.into_iter().map(|place| (place.line, place.module)).collect::<Vec<_>>()
+        };
         let text =
             "#[expect(\n    unsafe_code,\n    reason = \"]\"\n)]\n#[doc(hidden)]\npub mod a;";
         assert_eq!(of("crates/x/src/lib.rs", text), [(2, "crates/x/src/a.rs".to_owned())]);
