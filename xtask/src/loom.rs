@@ -5,7 +5,8 @@
 //!    abort the test runner, and takes its neighbours with it.
 //! 3. Ask the binary for its mutants (a weakened ordering, a fence left out), and run each one's
 //!    model with the mutant switched on through `FIEF_MUTANT`. The model has to fail.
-//! 4. Compare the mutants with the tables of `docs/memory-model.md`, both ways.
+//! 4. Compare the mutants with those that the sources mark, and with the tables of
+//!    `docs/memory-model.md`, both ways.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use self::mutant::Mutant;
 use self::process::{End, Job, run_all};
-use crate::command::{build, command, output, root};
+use crate::command::{build, command, list, output, root};
 use crate::report::Outcome;
 
 mod mutant;
@@ -83,6 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     suite.run_models(&models, &mutants)?;
     suite.run_mutants(&mutants)?;
     let page = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
+    mutant::cover(&suite.mutants, &sources(&root().join("crates/core/src")))?;
     mutant::compare(&suite.mutants, &page)?;
     Ok(Outcome::Passed(format!("{} models, {} mutants killed", models.len(), mutants.len())))
 }
@@ -96,6 +98,14 @@ fn nothing(options: &Options) -> Result<Outcome> {
         bail!("no loom models found: no test is called {MODELS}…");
     }
     Ok(Outcome::Passed("no loom models found".to_owned()))
+}
+
+/// The texts of all Rust files in a folder and below.
+fn sources(folder: &Path) -> Vec<String> {
+    let (folders, files): (Vec<_>, Vec<_>) = list(folder).into_iter().partition(|it| it.is_dir());
+    let rust = files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs"));
+    let texts = rust.filter_map(|file| fs::read_to_string(file).ok());
+    texts.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
 }
 
 /// The built tests and what is in them.
@@ -166,8 +176,8 @@ impl<'a> Suite<'a> {
 
 /// The names of the tests in a binary.
 fn names(binary: &Path, arguments: &[&str]) -> Result<BTreeSet<String>> {
-    let mut list = command(&binary.to_string_lossy());
-    let text = output(list.args(["--list", "--format", "terse"]).args(arguments))?;
+    let mut binary = command(&binary.to_string_lossy());
+    let text = output(binary.args(["--list", "--format", "terse"]).args(arguments))?;
     let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
     Ok(names.map(str::to_owned).collect())
 }
@@ -177,8 +187,8 @@ fn mutants(binary: &Path, tests: &BTreeSet<String>) -> Result<Vec<Mutant>> {
     if !tests.contains(LIST) {
         return Ok(Vec::new());
     }
-    let mut list = command(&binary.to_string_lossy());
-    let text = output(list.args([LIST, "--exact", "--nocapture", "--include-ignored"]))?;
+    let mut binary = command(&binary.to_string_lossy());
+    let text = output(binary.args([LIST, "--exact", "--nocapture", "--include-ignored"]))?;
     let mutants = mutant::parse(&text).context("reading the list of mutants")?;
     if let Some(stray) = mutants.iter().find(|mutant| !tests.contains(&mutant.model)) {
         bail!("mutant {} names a test that does not exist: {}", stray.name, stray.model);

@@ -52,6 +52,28 @@ pub(super) fn compare(mutants: &[Mutant], page: &str) -> Result<()> {
     Ok(())
 }
 
+/// Compares the mutants with those that the sources mark.
+///
+/// # Errors
+///
+/// If the sources mark one that no model has to refuse.
+pub(super) fn cover(mutants: &[Mutant], sources: &[String]) -> Result<()> {
+    let marked: BTreeSet<&str> = sources.iter().flat_map(|text| marked(text)).collect();
+    let is_listed = |name: &&str| mutants.iter().any(|mutant| mutant.name == *name);
+    let missing: Vec<&str> = marked.into_iter().filter(|name| !is_listed(name)).collect();
+    if !missing.is_empty() {
+        bail!("no model has to refuse the mutants {}", missing.join(", "));
+    }
+    Ok(())
+}
+
+/// The names in `order("name", …)` and `skip("name")`.
+fn marked(text: &str) -> Vec<&str> {
+    let calls = ["order(", "skip("].into_iter().flat_map(|call| text.split(call).skip(1));
+    let names = calls.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    names.collect()
+}
+
 /// The names in backticks in the last column of every table whose last column is `mutant`.
 fn tabled(page: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
@@ -114,6 +136,16 @@ mod tests {
     fn the_page_and_the_binary_agree() {
         compare(&mutants(&["late", "no-fence"]), PAGE).unwrap();
         compare(&[], "").unwrap();
+    }
+
+    #[test]
+    fn a_marked_mutant_needs_a_model() {
+        let text = "x.load(order(\n    \"late\", Acquire));\nif !skip(\"no-fence\") { fence() }\n\
+                    names.iter().skip(1)";
+        let sources = [text.to_owned()];
+        cover(&mutants(&["late", "no-fence"]), &sources).unwrap();
+        let error = cover(&mutants(&["late"]), &sources).unwrap_err();
+        assert_eq!(error.to_string(), "no model has to refuse the mutants no-fence");
     }
 
     #[test]
