@@ -100,7 +100,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "deny",
         version: "cargo deny --version",
-        line: "cargo deny --locked --offline check bans licenses sources",
+        line: "cargo deny --locked check bans licenses sources",
         install: "cargo install --locked cargo-deny",
     },
 ];

@@ -29,6 +29,7 @@ type Scene = (&'static str, fn(&Path) -> Result<()>);
 const RUNS: &[Scene] = &[
     ("the tour ends in order", tour),
     ("an unknown flag is refused", unknown_flag),
+    ("a value out of range is refused", out_of_range),
     ("a port in use is told", port_in_use),
     ("Ctrl-C ends the tour in order", interrupt),
 ];
@@ -43,7 +44,7 @@ pub(crate) fn run() -> Result<Outcome> {
     for (name, run) in RUNS {
         let start = Instant::now();
         run(&fief).context(name)?;
-        println!("{name:32} {:5.1} s", start.elapsed().as_secs_f64());
+        println!("{name:36} {:5.1} s", start.elapsed().as_secs_f64());
     }
     Ok(Outcome::Passed(format!("{} runs", RUNS.len())))
 }
@@ -58,6 +59,12 @@ fn unknown_flag(fief: &Path) -> Result<()> {
     let run = Run::start(fief, "tour --no-such-flag")?.end(SHORT)?;
     run.ended_with(2)?;
     run.complained_of("--no-such-flag")
+}
+
+fn out_of_range(fief: &Path) -> Result<()> {
+    let run = Run::start(fief, "tour --seconds 0")?.end(SHORT)?;
+    run.ended_with(2)?;
+    run.complained_of("--seconds")
 }
 
 fn port_in_use(fief: &Path) -> Result<()> {
