@@ -1,0 +1,233 @@
+//! What is shown while the tour runs: live lines on a terminal, else plain ones.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+    time::{Duration, Instant},
+};
+
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    output::Output,
+    tour::{
+        schedule,
+        stage::{Stage, Who},
+        tree::Killed,
+    },
+};
+
+/// Shows how the tenants do.
+#[derive(Debug)]
+pub(crate) struct Display<'a> {
+    stage: &'a Stage,
+    start: Instant,
+    meters: [Meter; 2],
+    apart: Duration,
+    next: Instant,
+    live: Option<Live>,
+}
+
+/// The lines of a terminal that are drawn over and over.
+#[derive(Debug)]
+struct Live {
+    lines: MultiProgress,
+    time: ProgressBar,
+    tenants: [ProgressBar; 2],
+}
+
+/// What a tenant had done when it was last shown.
+#[derive(Clone, Copy, Debug)]
+struct Meter {
+    at: Instant,
+    operations: u64,
+    taken: u64,
+}
+
+/// How a tenant does, in operations and references per second.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    who: Who,
+    operations: u64,
+    references: u64,
+    groups: u64,
+}
+
+impl<'a> Display<'a> {
+    /// A display that starts now.
+    pub(crate) fn new(stage: &'a Stage, start: Instant) -> Self {
+        let plain = stage.options.plain || !io::stdout().is_terminal();
+        let live = (!plain).then(|| Live::new(stage.options.seconds));
+        let apart = match live {
+            Some(_) => REDRAW,
+            None => schedule::lines_apart(stage.options.seconds),
+        };
+        let meter = Meter { at: start, operations: 0, taken: 0 };
+        Self { stage, start, meters: [meter; 2], apart, next: start + apart, live }
+    }
+
+    /// When there is next something to show.
+    pub(crate) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Shows how the tenants do, if it is time.
+    pub(crate) fn show(&mut self, now: Instant, output: &mut Output) {
+        if now < self.next {
+            return;
+        }
+        while self.next <= now {
+            self.next += self.apart;
+        }
+        let paces = Who::ALL.map(|who| self.pace(who, now));
+        let since = now - self.start;
+        match &self.live {
+            Some(live) => live.draw(since, paces),
+            None => {
+                output.line(format_args!("{}  {}", Seconds(since), paces[0]));
+                output.line(format_args!("{:9}{}", "", paces[1]));
+            }
+        }
+    }
+
+    /// Shows that a tenant was killed.
+    pub(crate) fn killed(&mut self, killed: &Killed, output: &mut Output) {
+        let line = format!("{}  {killed}", Seconds(self.start.elapsed()));
+        match &self.live {
+            Some(live) => output.note(live.lines.println(line)),
+            None => output.line(line),
+        }
+    }
+
+    /// Takes the live lines off the screen.
+    pub(crate) fn clear(&self) {
+        if let Some(live) = &self.live {
+            // The report says the same, and finds out what is wrong with the terminal.
+            live.lines.clear().ok();
+        }
+    }
+
+    fn pace(&mut self, who: Who, now: Instant) -> Pace {
+        let tally = &self.stage.tenant(who).tally;
+        let current =
+            Meter { at: now, operations: tally.operations.get(), taken: tally.taken.get() };
+        let before = std::mem::replace(&mut self.meters[who as usize], current);
+        let seconds = (now - before.at).as_secs_f64();
+        let rate = |now: u64, before: u64| per_second(now - before, seconds);
+        let removed = tally.groups_removed.get();
+        Pace {
+            who,
+            operations: rate(current.operations, before.operations),
+            references: rate(current.taken, before.taken),
+            groups: tally.groups_made.get().saturating_sub(removed),
+        }
+    }
+}
+
+impl Live {
+    fn new(seconds: u64) -> Self {
+        let target = ProgressDrawTarget::stdout();
+        let lines = MultiProgress::with_draw_target(target);
+        let style = |template| {
+            ProgressStyle::with_template(template).expect("the template is a constant that parses")
+        };
+        let time = ProgressBar::new(seconds * 1000).with_style(style("[{bar:50}] {msg}"));
+        let tenant = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
+        let tenants = Who::ALL.map(|_| tenant());
+        let time = lines.insert(0, time);
+        Self { lines, time, tenants }
+    }
+
+    fn draw(&self, since: Duration, paces: [Pace; 2]) {
+        let total = self.time.length().unwrap_or_default() / 1000;
+        self.time.set_position(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self.time.set_message(format!("{} of {total} s", Seconds(since)));
+        for (line, pace) in self.tenants.iter().zip(paces) {
+            line.set_message(pace.to_string());
+        }
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "/{:9} {:>9} {:10} {:>10} references/s {:>4} groups",
+            self.who.name(),
+            HumanCount(self.operations).to_string(),
+            format!("{}/s", self.who.operations()),
+            HumanCount(self.references).to_string(),
+            self.groups,
+        )
+    }
+}
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "/{} killed: {} members stopped, {} groups removed\n{:9}\
+             while {} css were referenced, and made again, in {:.1} ms",
+            self.who.name(),
+            self.members,
+            self.groups,
+            "",
+            self.outlived,
+            self.took.as_secs_f64() * 1000.0,
+        )
+    }
+}
+
+/// A time since the start, in seven columns.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:5.1} s", self.0.as_secs_f64())
+    }
+}
+
+/// `count` in `seconds`, as a rate; 0 if no time passed.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for display")]
+pub(crate) fn per_second(count: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (count as f64 / seconds).round() as u64 } else { 0 }
+}
+
+/// How far apart live lines are drawn.
+const REDRAW: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_fits_eighty_columns() {
+        let pace = Pace {
+            who: Who::Analytics,
+            operations: 9_999_999,
+            references: 99_999_999,
+            groups: 9999,
+        };
+        assert!(pace.to_string().len() <= 80 - 9, "{pace}");
+    }
+
+    #[test]
+    fn a_kill_fits_eighty_columns() {
+        let killed = Killed {
+            who: Who::Analytics,
+            members: 9999,
+            groups: 9999,
+            outlived: 9999,
+            took: Duration::from_millis(12_345),
+        };
+        for line in format!("{}  {killed}", Seconds(Duration::from_secs(3600))).lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_time_means_no_rate() {
+        assert_eq!(per_second(10, 0.0), 0);
+        assert_eq!(per_second(10, 4.0), 3);
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, value_parser};
+
+/// Control groups inside one process.
+#[derive(Debug, Parser)]
+#[command(name = "fief", version, arg_required_else_help = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs two tenants at full load, kills them in turn, and checks that nothing was lost
+    Tour(TourOptions),
+}
+
+/// What a tour can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TourOptions {
+    /// How long to run, in seconds (1 to 3600)
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+
+    /// Plain lines instead of a live display, as when the output is no terminal
+    #[arg(long)]
+    pub(crate) plain: bool,
+
+    /// TCP port of tenant `api` on 127.0.0.1; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// Seed of the random requests and queries
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// TPC-H scale factor of the data (0.001 to 1, which takes about 1.2 GB of memory)
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.02, value_parser = parse_scale)]
+    pub(crate) scale: f64,
+
+    /// Worker threads of each tenant (1 to 64); as many client threads send requests
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=64))]
+    pub(crate) threads: u32,
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    let scale: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.001..=1.0).contains(&scale) {
+        Ok(scale)
+    } else {
+        Err(format!("{scale} is not in 0.001..=1"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use clap::CommandFactory as _;
+
+    fn parse(args: &str) -> Result<TourOptions, clap::Error> {
+        let Command::Tour(options) =
+            Options::try_parse_from(format!("fief tour {args}").split_whitespace())?.command;
+        Ok(options)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn every_default_is_within_its_bounds() {
+        let options = parse("").unwrap();
+        assert_eq!((options.seconds, options.threads, options.port), (10, 2, 0));
+        assert!(!options.plain);
+        assert_eq!(parse_scale("0.02"), Ok(options.scale));
+    }
+
+    #[test]
+    fn bounds_are_inclusive() {
+        for good in ["--seconds 1", "--seconds 3600", "--threads 1", "--threads 64"] {
+            parse(good).unwrap();
+        }
+        for good in ["--scale 0.001", "--scale 1", "--scale 1.0", "--port 65535"] {
+            parse(good).unwrap();
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for bad in ["--seconds=0", "--seconds=3601", "--seconds=x", "--threads=0", "--threads=65"] {
+            assert_refused(bad);
+        }
+        for bad in ["--scale=0", "--scale=1.1", "--scale=NaN", "--scale=inf", "--scale=-1"] {
+            assert_refused(bad);
+        }
+        assert_refused("--port=65536");
+        assert_refused("--seed=-1");
+    }
+
+    fn assert_refused(args: &str) {
+        let error = parse(args).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{args}");
+        let (flag, _) = args.split_once('=').unwrap();
+        assert!(error.to_string().contains(flag), "{args}: {error}");
+    }
+}

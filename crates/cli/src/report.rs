@@ -1,0 +1,172 @@
+//! What is printed before and after a run.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{HumanBytes, HumanCount};
+
+use crate::{
+    display::per_second,
+    output::Output,
+    report::verdict::Books,
+    tour::{
+        Ended,
+        sample::{Latencies, Op, SAMPLE_EVERY},
+        stage::{Stage, Who},
+        tally::Tally,
+        tree::USERS,
+    },
+};
+
+mod verdict;
+
+/// How a run went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) ended: Ended,
+    /// How long the tenants worked.
+    pub(crate) took: Duration,
+    /// How long reference operations took, by tenant.
+    pub(crate) latencies: [Latencies; 2],
+}
+
+/// Says what is about to run.
+pub(crate) fn intro(stage: &Stage) -> String {
+    let rows = HumanCount(stage.input.data.len() as u64);
+    let bytes = HumanBytes(stage.input.data.text_bytes() as u64);
+    let took = stage.input.took.as_secs_f64();
+    let (threads, address, seconds) = (stage.options.threads, stage.address, stage.options.seconds);
+    let last = USERS - 1;
+    format!(
+        "\
+{rows} rows of lineitem ({bytes} as text) and the right answers: {took:.1} s.
+
+For {seconds} s two tenants share this process, each in a control group of its own:
+
+  /                 the root of the tree, where all that is counted adds up
+  ├─ api            {threads} threads hash rows for requests, TCP {address}
+  │  └─ user-0..{last}   a group for each user; its requests are members of it
+  └─ analytics      {threads} threads group the rows (TPC-H Q1) and sort them
+     └─ query-N     a group for each query, made before it and removed after it
+
+A controller counts in each group; what it keeps there is the group's css. Each
+operation takes references to the css of its group on one thread, and another
+thread drops them. The tenants are killed in turn, at work: their groups are
+removed while references to their css are out, and made again. At the end, all
+must add up.
+"
+    )
+}
+
+/// The figures of each tenant, and of operations on references.
+pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
+    let took = outcome.took.as_secs_f64();
+    let early = match outcome.ended {
+        Ended::InTime => "",
+        Ended::Early => ", stopped early",
+    };
+    let clock = stage.clock().as_nanos();
+    format!(
+        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n\
+         Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
+         reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
+         at the same moments on the same threads: what is slow there too is the machine.\n\n{}",
+        indented(&tenants(stage, outcome)),
+        indented(&latencies(outcome)),
+    )
+}
+
+/// Prints the verdict on each invariant; returns how many are broken.
+pub(crate) fn verdicts(stage: &Stage, output: &mut Output) -> usize {
+    output.line("Checks, after everything was removed:\n");
+    let verdicts = Books::of(stage).verdicts();
+    for verdict in &verdicts {
+        output.line(verdict);
+    }
+    let broken = verdicts.iter().filter(|verdict| !verdict.holds).count();
+    match broken {
+        0 => output.line(format_args!("\nAll {} checks hold: nothing was lost.", verdicts.len())),
+        _ => output.line(format_args!("\n{broken} of {} checks are BROKEN.", verdicts.len())),
+    }
+    broken
+}
+
+fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
+    let mut table = table();
+    table.set_header(["", "api", "analytics", ""]);
+    let seconds = outcome.took.as_secs_f64();
+    let mut row = |label: &str, figure: &dyn Fn(&Tally) -> u64, meaning: &str| {
+        let [api, analytics] =
+            Who::ALL.map(|who| HumanCount(figure(&stage.tenant(who).tally)).to_string());
+        table.add_row([label.to_owned(), api, analytics, meaning.to_owned()]);
+    };
+    row("operations", &|tally| tally.operations.get(), "requests answered, queries finished");
+    row("  a second", &|tally| per_second(tally.operations.get(), seconds), "");
+    row("  cut short", &|tally| tally.interrupted.get(), "by a kill; not among the operations");
+    row("references taken", &|tally| tally.taken.get(), "one a row hashed, or 4,096 rows read");
+    row("references dropped", &|tally| tally.dropped.get(), "on another thread");
+    row("groups made", &|tally| tally.groups_made.get(), "of users; of queries");
+    row("groups removed", &|tally| tally.groups_removed.get(), "");
+    row("kills", &|tally| tally.kills.get(), "of the whole tenant, at work");
+    row("  css kept alive", &|tally| tally.outlived.get(), "by references, their groups gone");
+    let slowest = outcome.latencies.each_ref().map(|latencies| {
+        latencies
+            .slowest_reference()
+            .map_or_else(|| "-".to_owned(), |ns| HumanCount(ns).to_string())
+    });
+    let [api, analytics] = slowest;
+    table.add_row(["slowest reference", &api, &analytics, "ns, to take or to drop one"]);
+    align_right(&mut table, &[1, 2]);
+    table
+}
+
+fn latencies(outcome: &Outcome) -> Table {
+    let mut all = Latencies::new();
+    for latencies in &outcome.latencies {
+        all.add(latencies);
+    }
+    let mut table = table();
+    table.set_header(["", "timed", "p50", "p99", "slowest"]);
+    for op in Op::ALL {
+        let times = all.of(op);
+        let quantile = |quantile| HumanCount(times.value_at_quantile(quantile)).to_string();
+        table.add_row([
+            name(op).to_owned(),
+            HumanCount(times.len()).to_string(),
+            quantile(0.5),
+            quantile(0.99),
+            quantile(1.0),
+        ]);
+    }
+    align_right(&mut table, &[1, 2, 3, 4]);
+    table
+}
+
+fn name(op: Op) -> &'static str {
+    match op {
+        Op::TryGet => "take the first (try_get_online)",
+        Op::Clone => "take another (clone)",
+        Op::Drop => "drop",
+        Op::ArcClone => "clone of a shared Arc",
+        Op::Nothing => "nothing: the clock and the scheduler",
+    }
+}
+
+/// The lines of `table`, two columns in, without blanks at their ends.
+fn indented(table: &Table) -> String {
+    table.trim_fmt().lines().map(|line| format!(" {line}\n")).collect()
+}
+
+fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for &index in columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The invariants of a tour, and whether they held.
+
+use std::fmt;
+
+use indicatif::HumanCount;
+
+use crate::tour::stage::{Stage, Who};
+
+/// Everything that is compared, once all is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Books {
+    taken: u64,
+    dropped: u64,
+    groups_made: u64,
+    groups_removed: u64,
+    groups_live: u64,
+    /// Groups that are removed, but whose css are not all released.
+    groups_dying: u64,
+    css_made: u64,
+    css_freed: u64,
+    css_live: u64,
+    /// Css whose last reference is gone.
+    css_released: u64,
+    /// Css whose state heard that they are released, and whose state was dropped.
+    states_released: u64,
+    states_freed: u64,
+    /// Rows still charged to the root.
+    charged: u64,
+    /// Css freed with rows still charged, or with totals that did not reach the parent.
+    freed_charged: u64,
+    freed_unfolded: u64,
+    /// Operations, rows and bytes that the root counted.
+    counted: [u64; 3],
+    /// Operations, rows and bytes that the workers did.
+    done: [u64; 3],
+    checked: u64,
+    wrong: u64,
+    told: u64,
+    heard: u64,
+    members_live: u64,
+    panics: u64,
+}
+
+/// Whether one invariant held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) holds: bool,
+    claim: &'static str,
+    figures: String,
+}
+
+impl Books {
+    /// Reads the books of a tour that is over.
+    pub(crate) fn of(stage: &Stage) -> Self {
+        let sum = |count: fn(&crate::tour::tally::Tally) -> u64| {
+            Who::ALL.into_iter().map(|who| count(&stage.tenant(who).tally)).sum()
+        };
+        let stats = stage.registry.stats();
+        let ledger = stage.queries.subsystem().ledger();
+        let root = stage.queries.root();
+        Self {
+            taken: sum(|tally| tally.taken.get()),
+            dropped: sum(|tally| tally.dropped.get()),
+            groups_made: sum(|tally| tally.groups_made.get()),
+            groups_removed: sum(|tally| tally.groups_removed.get()),
+            groups_live: stage.hierarchy.root().descendant_count().into(),
+            groups_dying: stats.cgroups_dying,
+            css_made: ledger.made.get(),
+            css_freed: stats.css_freed,
+            css_live: stats.css_online + stats.css_dying,
+            css_released: stats.css_released,
+            states_released: ledger.released.get(),
+            states_freed: ledger.freed.get(),
+            charged: root.as_ref().map_or(0, |css| css.charged()),
+            freed_charged: ledger.freed_charged.get(),
+            freed_unfolded: ledger.freed_unfolded.get(),
+            counted: root.as_ref().map_or([0; 3], |css| css.totals()),
+            done: [
+                sum(|tally| tally.operations.get()),
+                sum(|tally| tally.rows.get()),
+                sum(|tally| tally.bytes.get()),
+            ],
+            checked: sum(|tally| tally.checked.get()),
+            wrong: sum(|tally| tally.wrong.get()),
+            told: sum(|tally| tally.told.get()),
+            heard: sum(|tally| tally.heard.get()),
+            members_live: stats.tasks,
+            panics: stats.hook_panics,
+        }
+    }
+}
+
+impl Books {
+    /// Compares what must be equal.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        let [operations, rows, bytes] = self.counted;
+        let [operations_done, rows_done, bytes_done] = self.done;
+        let groups = [self.groups_removed, self.groups_live];
+        let css = [self.css_freed, self.css_live];
+        vec![
+            Verdict::equal("references taken = dropped", self.taken, [self.dropped]),
+            Verdict::equal("groups made = removed + live", self.groups_made, groups)
+                .and(self.groups_live == 0, "some are live")
+                .and(self.groups_dying == 0, "references keep some of them"),
+            Verdict::equal("css made = freed + live root", self.css_made, css)
+                .and(self.css_live == 1, "more than the root's is live"),
+            Verdict::equal("css freed = released", self.css_freed, [self.css_released])
+                .and(self.css_released == self.states_released, "some did not hear it")
+                .and(self.css_freed == self.states_freed, "some states were not dropped"),
+            Verdict::equal("members killed = who heard it", self.told, [self.heard]),
+            Verdict::zero("members left", self.members_live),
+            Verdict::zero("rows charged to the root", self.charged),
+            Verdict::zero("css freed with rows charged", self.freed_charged),
+            Verdict::zero("css freed with counts kept", self.freed_unfolded),
+            Verdict::equal("operations at root = done", operations, [operations_done]),
+            Verdict::equal("rows at root = read", rows, [rows_done]),
+            Verdict::equal("bytes at root = read", bytes, [bytes_done]),
+            Verdict::zero("wrong answers", self.wrong).of(self.checked, "compared"),
+            Verdict::zero("panics in the controller", self.panics),
+        ]
+    }
+}
+
+impl Verdict {
+    /// Claims that `whole` is the sum of `parts`.
+    fn equal<const N: usize>(claim: &'static str, whole: u64, parts: [u64; N]) -> Self {
+        let sum = parts.iter().try_fold(0, |sum: u64, part| sum.checked_add(*part));
+        let holds = sum == Some(whole);
+        let sign = if holds { "=" } else { "≠" };
+        let parts = parts.map(|part| HumanCount(part).to_string()).join(" + ");
+        Self { holds, claim, figures: format!("{} {sign} {parts}", HumanCount(whole)) }
+    }
+
+    /// Claims that there is none of something.
+    fn zero(claim: &'static str, count: u64) -> Self {
+        Self { holds: count == 0, claim, figures: HumanCount(count).to_string() }
+    }
+
+    /// Claims one thing more, and says what is `wrong` if it is not so.
+    fn and(self, holds: bool, wrong: &str) -> Self {
+        if holds {
+            return self;
+        }
+        Self { holds, figures: format!("{}; {wrong}", self.figures), ..self }
+    }
+
+    /// Says of how many the count is.
+    fn of(self, total: u64, what: &str) -> Self {
+        let figures = format!("{} of {} {what}", self.figures, HumanCount(total));
+        Self { figures, ..self }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.holds { "ok" } else { "BROKEN" };
+        write!(f, "  {mark:6}  {:29}  {}", self.claim, self.figures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUND: Books = Books {
+        taken: 1_000,
+        dropped: 1_000,
+        groups_made: 9,
+        groups_removed: 9,
+        groups_live: 0,
+        groups_dying: 0,
+        css_made: 10,
+        css_freed: 9,
+        css_live: 1,
+        css_released: 9,
+        states_released: 9,
+        states_freed: 9,
+        charged: 0,
+        freed_charged: 0,
+        freed_unfolded: 0,
+        counted: [5, 50, 500],
+        done: [5, 50, 500],
+        checked: 5,
+        wrong: 0,
+        told: 3,
+        heard: 3,
+        members_live: 0,
+        panics: 0,
+    };
+
+    fn broken(books: Books) -> Vec<&'static str> {
+        let verdicts = books.verdicts().into_iter();
+        verdicts.filter(|verdict| !verdict.holds).map(|verdict| verdict.claim).collect()
+    }
+
+    #[test]
+    fn sound_books_have_no_broken_claim() {
+        assert_eq!(broken(SOUND), [""; 0]);
+    }
+
+    #[test]
+    fn each_difference_breaks_its_own_claim() {
+        let cases = [
+            (Books { dropped: 999, ..SOUND }, "references taken = dropped"),
+            (Books { groups_removed: 8, ..SOUND }, "groups made = removed + live"),
+            (Books { groups_removed: 8, groups_live: 1, ..SOUND }, "groups made = removed + live"),
+            (Books { groups_live: 1, ..SOUND }, "groups made = removed + live"),
+            (Books { groups_dying: 1, ..SOUND }, "groups made = removed + live"),
+            (Books { css_made: 11, ..SOUND }, "css made = freed + live root"),
+            (Books { css_made: 11, css_live: 2, ..SOUND }, "css made = freed + live root"),
+            (Books { css_released: 8, ..SOUND }, "css freed = released"),
+            (Books { states_released: 8, ..SOUND }, "css freed = released"),
+            (Books { states_freed: 8, ..SOUND }, "css freed = released"),
+            (Books { heard: 2, ..SOUND }, "members killed = who heard it"),
+            (Books { members_live: 1, ..SOUND }, "members left"),
+            (Books { charged: u64::MAX, ..SOUND }, "rows charged to the root"),
+            (Books { freed_charged: 1, ..SOUND }, "css freed with rows charged"),
+            (Books { freed_unfolded: 1, ..SOUND }, "css freed with counts kept"),
+            (Books { counted: [4, 50, 500], ..SOUND }, "operations at root = done"),
+            (Books { counted: [5, 51, 500], ..SOUND }, "rows at root = read"),
+            (Books { done: [5, 50, 501], ..SOUND }, "bytes at root = read"),
+            (Books { wrong: 1, ..SOUND }, "wrong answers"),
+            (Books { panics: 1, ..SOUND }, "panics in the controller"),
+        ];
+        for (books, claim) in cases {
+            assert_eq!(broken(books), [claim], "{books:?}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_shows_its_figures() {
+        let verdicts = Books { dropped: 999, ..SOUND }.verdicts();
+        let lines: Vec<String> = verdicts.iter().map(Verdict::to_string).collect();
+        assert_eq!(lines[0], "  BROKEN  references taken = dropped     1,000 ≠ 999");
+        assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 9 + 0");
+        assert_eq!(lines[12], "  ok      wrong answers                  0 of 5 compared");
+
+        let verdict = &Books { css_made: 11, css_live: 2, ..SOUND }.verdicts()[2];
+        let line =
+            "  BROKEN  css made = freed + live root   11 = 9 + 2; more than the root's is live";
+        assert_eq!(verdict.to_string(), line);
+    }
+
+    #[test]
+    fn a_verdict_fits_eighty_columns() {
+        // An hour at ten gigabytes a second.
+        let most = 36_000_000_000_000;
+        let books = Books { counted: [most; 3], done: [most; 3], ..SOUND };
+        for verdict in books.verdicts() {
+            assert!(verdict.to_string().len() <= 80, "{verdict}");
+        }
+    }
+}

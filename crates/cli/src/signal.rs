@@ -1,0 +1,34 @@
+//! Ctrl-C: the first asks the tour to end, the second ends the process.
+
+use std::process;
+
+use anyhow::{Context as _, Result};
+use crossbeam_channel::Sender;
+
+use crate::{
+    sync::{Arc, Flag},
+    tour::Event,
+};
+
+/// Exit status of a process that was interrupted: 128 + `SIGINT`.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Sends [`Event::Interrupted`] at the first interrupt, and raises the flag that is returned.
+///
+/// # Errors
+///
+/// When the handler cannot be installed.
+pub(crate) fn watch(events: Sender<Event>) -> Result<Arc<Flag>> {
+    let flag = Arc::new(Flag::default());
+    let interrupted = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if interrupted.is_raised() {
+            process::exit(i32::from(INTERRUPTED));
+        }
+        interrupted.raise();
+        // An error means that the tour is over and only the report is left to print.
+        events.send(Event::Interrupted).ok();
+    })
+    .context("cannot watch for Ctrl-C")?;
+    Ok(flag)
+}

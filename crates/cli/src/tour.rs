@@ -1,0 +1,176 @@
+//! `fief tour`: two tenants at full load under one tree, killed in turn, and nothing lost.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::{
+    display::Display,
+    options::TourOptions,
+    output::Output,
+    report::{self, Outcome},
+    signal,
+    sync::thread,
+    tour::{
+        crew::Crew,
+        dropper::Batch,
+        sample::Latencies,
+        stage::{Input, Stage, Who},
+    },
+    workload::api::Server,
+};
+
+pub(crate) mod stage;
+pub(crate) mod controller;
+pub(crate) mod tree;
+pub(crate) mod gate;
+pub(crate) mod cancel;
+pub(crate) mod operation;
+pub(crate) mod dropper;
+pub(crate) mod sample;
+pub(crate) mod tally;
+pub(crate) mod schedule;
+mod crew;
+
+/// What ends a tour before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Ctrl-C.
+    Interrupted,
+    /// A thread failed; its error is found where it is joined.
+    Failed,
+}
+
+/// How a run went to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The time was up.
+    InTime,
+    /// It was interrupted, or nobody reads its output any more.
+    Early,
+}
+
+/// What the process exits with, unless with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The run is over, and every check held.
+    Success,
+    /// Interrupted before the run began.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Success => Self::SUCCESS,
+            Exit::Interrupted => Self::from(signal::INTERRUPTED),
+        }
+    }
+}
+
+/// Runs the tour and prints its report.
+///
+/// # Errors
+///
+/// When it cannot run, and when a check is broken.
+pub(crate) fn run(options: TourOptions) -> Result<Exit> {
+    let (sender, events) = crossbeam_channel::unbounded();
+    let interrupted = signal::watch(sender.clone())?;
+    let server = Server::listen(options.port)?;
+    let mut output = Output::stdout();
+    output.line(format_args!("fief tour: making TPC-H data, scale factor {} ...", options.scale));
+    let Some(input) = Input::make(options.scale, &interrupted)? else {
+        return Ok(Exit::Interrupted);
+    };
+    let stage = Stage::new(options, input, server.address())?;
+    output.line(report::intro(&stage));
+
+    let outcome = perform(&stage, &server, &sender, &events, &mut output)?;
+    output.line(report::tables(&stage, &outcome));
+    let broken = report::verdicts(&stage, &mut output);
+    clear(&stage)?;
+    output.finish()?;
+    match broken {
+        0 => Ok(Exit::Success),
+        1 => bail!("1 check is broken"),
+        _ => bail!("{broken} checks are broken"),
+    }
+}
+
+/// Does everything between the introduction and the report.
+fn perform(
+    stage: &Stage,
+    server: &Server,
+    sender: &Sender<Event>,
+    events: &Receiver<Event>,
+    output: &mut Output,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let (run, took, latencies) = thread::scope(|scope| {
+        let (mut crew, batches) = Crew::new(scope, stage, server, sender.clone());
+        let run = crew
+            .start(batches)
+            .and_then(|()| Who::ALL.into_iter().try_for_each(|who| tree::open(stage, who)))
+            .and_then(|()| conduct(stage, start, events, crew.dropper(), output));
+        let took = start.elapsed();
+        (run, took, crew.finish())
+    });
+    let latencies: [Latencies; 2] = latencies?;
+    let ended = run?;
+    for who in Who::ALL {
+        if let Some(group) = stage.hierarchy.root().child(who.name()) {
+            tree::remove(stage, who, &group)?;
+        }
+    }
+    stage.registry.wait_reclaimed()?;
+    Ok(Outcome { ended, took, latencies })
+}
+
+/// Lets the tenants work, kills them on schedule, and shows how they do.
+fn conduct(
+    stage: &Stage,
+    start: Instant,
+    events: &Receiver<Event>,
+    dropper: &Sender<Batch>,
+    output: &mut Output,
+) -> Result<Ended> {
+    let end = start + Duration::from_secs(stage.options.seconds);
+    let mut display = Display::new(stage, start);
+    let mut kills = schedule::kills(stage.options.seconds).peekable();
+    loop {
+        let now = Instant::now();
+        if output.is_closed() {
+            return Ok(Ended::Early);
+        }
+        if let Some(due) = kills.next_if(|kill| start + kill.at <= now) {
+            let killed = tree::kill(stage, due.who, dropper)?;
+            display.killed(&killed, output);
+        }
+        display.show(now, output);
+        if now >= end {
+            display.clear();
+            return Ok(Ended::InTime);
+        }
+        let next_kill = kills.peek().map_or(end, |kill| start + kill.at);
+        match events.recv_deadline(display.next().min(next_kill).min(end)) {
+            Err(RecvTimeoutError::Timeout) => {}
+            // A failed run ends with the error of the thread that failed.
+            Ok(Event::Interrupted | Event::Failed) | Err(RecvTimeoutError::Disconnected) => {
+                display.clear();
+                return Ok(Ended::Early);
+            }
+        }
+    }
+}
+
+/// Takes down what is left: the controller and the hierarchy.
+fn clear(stage: &Stage) -> Result<()> {
+    stage.queries.unbind()?;
+    stage.queries.unregister()?;
+    stage.hierarchy.destroy()?;
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! The threads of a tour: started, watched, and ended in an order in which nobody waits in vain.
+
+use std::net::TcpStream;
+
+use anyhow::{Context as _, Result, bail};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::{
+    sync::thread::{self, Scope, ScopedJoinHandle},
+    tour::{
+        Event,
+        dropper::{self, Batch},
+        sample::Latencies,
+        stage::{Stage, Who},
+    },
+    workload::{
+        analytics,
+        api::{self, Server},
+        client::Client,
+    },
+};
+
+/// All threads.
+#[derive(Debug)]
+pub(crate) struct Crew<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    stage: &'env Stage,
+    server: &'env Server,
+    events: Sender<Event>,
+    batches: Sender<Batch>,
+    clients: Vec<Thread<'scope, ()>>,
+    accepting: Option<Thread<'scope, ()>>,
+    workers: Vec<(Who, Thread<'scope, Latencies>)>,
+    dropper: Option<Thread<'scope, [Latencies; 2]>>,
+}
+
+#[derive(Debug)]
+struct Thread<'scope, T> {
+    name: String,
+    handle: ScopedJoinHandle<'scope, Result<T>>,
+}
+
+/// Tells the tour that a thread failed, unless it did not.
+struct Alarm(Option<Sender<Event>>);
+
+impl<'scope, 'env> Crew<'scope, 'env> {
+    /// A crew without threads, and where its references go.
+    pub(crate) fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        stage: &'env Stage,
+        server: &'env Server,
+        events: Sender<Event>,
+    ) -> (Self, Receiver<Batch>) {
+        let (batches, receiver) = crossbeam_channel::bounded(BATCHES);
+        let (clients, workers) = (Vec::new(), Vec::new());
+        let crew = Self {
+            scope,
+            stage,
+            server,
+            events,
+            batches,
+            clients,
+            accepting: None,
+            workers,
+            dropper: None,
+        };
+        (crew, receiver)
+    }
+
+    /// Where references go to be dropped.
+    pub(crate) fn dropper(&self) -> &Sender<Batch> {
+        &self.batches
+    }
+
+    /// Starts all threads; workers wait at the gates of their tenants.
+    ///
+    /// # Errors
+    ///
+    /// When a thread or a task cannot be made; what was started must still be finished.
+    pub(crate) fn start(&mut self, batches: Receiver<Batch>) -> Result<()> {
+        let (stage, server) = (self.stage, self.server);
+        let (sender, connections) = crossbeam_channel::unbounded();
+        let drop_all = move || Ok(dropper::drop_references(stage, &batches));
+        self.dropper = Some(self.spawn("dropper".to_owned(), drop_all)?);
+        self.accepting = Some(self.spawn("accept".to_owned(), move || server.accept(&sender))?);
+        for index in 0..stage.options.threads {
+            self.start_workers(index, &connections)?;
+            let client = Client::new(stage, index);
+            let client = self.spawn(format!("client-{index}"), move || client.run())?;
+            self.clients.push(client);
+        }
+        Ok(())
+    }
+
+    fn start_workers(&mut self, index: u32, connections: &Receiver<TcpStream>) -> Result<()> {
+        let batches = self.batches.clone();
+        let worker = api::Worker::new(self.stage, index, connections.clone(), batches)?;
+        let worker = self.spawn(format!("api-{index}"), move || worker.run())?;
+        self.workers.push((Who::Api, worker));
+
+        let worker = analytics::Worker::new(self.stage, index, self.batches.clone())?;
+        let worker = self.spawn(format!("analytics-{index}"), move || worker.run())?;
+        self.workers.push((Who::Analytics, worker));
+        Ok(())
+    }
+
+    /// Ends all threads and returns the latencies of each tenant.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a thread.
+    pub(crate) fn finish(self) -> Result<[Latencies; 2]> {
+        // Nobody enters any more; clients end after the answer they wait for, and as long as
+        // there are clients, the workers that are inside answer them.
+        for who in Who::ALL {
+            self.stage.tenant(who).gate.shut();
+        }
+        self.stage.ending.raise();
+        let clients: Vec<Result<()>> = self.clients.into_iter().map(Thread::join).collect();
+        // Without clients and listener, workers run out of connections.
+        self.server.close();
+        let accepting = self.accepting.map(Thread::join);
+        let workers: Vec<(Who, Result<Latencies>)> =
+            self.workers.into_iter().map(|(who, worker)| (who, worker.join())).collect();
+        // Without workers, and without us, nobody sends references.
+        drop(self.batches);
+        let nothing = || Ok(Who::ALL.map(|_| Latencies::new()));
+        let mut latencies = self.dropper.map_or_else(nothing, Thread::join)?;
+
+        for (who, worker) in workers {
+            latencies[who as usize].add(&worker?);
+        }
+        accepting.transpose()?;
+        clients.into_iter().collect::<Result<()>>()?;
+        Ok(latencies)
+    }
+
+    fn spawn<T: Send + 'scope>(
+        &self,
+        name: String,
+        body: impl FnOnce() -> Result<T> + Send + 'scope,
+    ) -> Result<Thread<'scope, T>> {
+        let alarm = Alarm(Some(self.events.clone()));
+        let body = move || {
+            let mut alarm = alarm;
+            let result = body();
+            if result.is_ok() {
+                alarm.0 = None;
+            }
+            result
+        };
+        let handle = thread::Builder::new()
+            .name(name.clone())
+            .spawn_scoped(self.scope, body)
+            .with_context(|| format!("cannot start thread {name}"))?;
+        Ok(Thread { name, handle })
+    }
+}
+
+impl<T> Thread<'_, T> {
+    fn join(self) -> Result<T> {
+        let Self { name, handle } = self;
+        match handle.join() {
+            Ok(result) => result.with_context(|| format!("thread {name} failed")),
+            Err(_) => bail!("thread {name} panicked"),
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(events) = &self.0 {
+            // An error means that the tour is over and joins the thread anyway.
+            events.send(Event::Failed).ok();
+        }
+    }
+}
+
+/// How many batches of references may wait to be dropped; more make the workers wait.
+const BATCHES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::tour::stage::tests::small_stage;
+
+    #[test]
+    fn a_thread_that_fails_raises_the_alarm_and_is_named() {
+        let server = Server::listen(0).unwrap();
+        let stage = small_stage(server.address());
+        let (sender, events) = crossbeam_channel::unbounded();
+        thread::scope(|scope| {
+            let (crew, _batches) = Crew::new(scope, &stage, &server, sender);
+            let failing = crew.spawn("one".to_owned(), || -> Result<()> { bail!("no luck") });
+            assert_eq!(events.recv(), Ok(Event::Failed));
+            let error = failing.unwrap().join().unwrap_err();
+            assert_eq!(format!("{error:#}"), "thread one failed: no luck");
+
+            let panicking = crew.spawn("two".to_owned(), || -> Result<()> { panic!("at once") });
+            assert_eq!(events.recv(), Ok(Event::Failed));
+            let error = panicking.unwrap().join().unwrap_err();
+            assert_eq!(error.to_string(), "thread two panicked");
+
+            let fine = crew.spawn("three".to_owned(), || Ok(3));
+            assert_eq!(fine.unwrap().join().unwrap(), 3);
+            assert!(events.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_crew_that_was_never_let_in_ends() {
+        let server = Server::listen(0).unwrap();
+        let stage = small_stage(server.address());
+        let (sender, _events) = crossbeam_channel::unbounded();
+        thread::scope(|scope| {
+            let (mut crew, batches) = Crew::new(scope, &stage, &server, sender);
+            crew.start(batches).unwrap();
+            crew.finish().unwrap();
+        });
+    }
+}

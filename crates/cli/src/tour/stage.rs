@@ -1,0 +1,177 @@
+//! What all threads of a tour share.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use fief_core::{Controller, Hierarchy, Registry};
+
+use crate::{
+    options::TourOptions,
+    sync::{Arc, Flag},
+    tour::{
+        controller::Queries,
+        gate::Gate,
+        sample::{self, Sampler},
+        tally::Tally,
+    },
+    workload::{
+        data::Lineitem,
+        query::{Answer, Query},
+    },
+};
+
+/// A tenant's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Answers requests over TCP.
+    Api,
+    /// Runs queries.
+    Analytics,
+}
+
+/// A tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    pub(crate) gate: Gate,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// The input of a tour, and what it cost to make.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) data: Lineitem,
+    /// Every query with the answer it must give.
+    pub(crate) queries: Vec<(Query, Answer)>,
+    pub(crate) took: Duration,
+}
+
+/// The tree, the tenants, the data, and where to reach the server.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) registry: Registry,
+    pub(crate) hierarchy: Hierarchy,
+    pub(crate) queries: Controller<Queries>,
+    pub(crate) input: Input,
+    pub(crate) address: SocketAddr,
+    pub(crate) options: TourOptions,
+    /// Raised when the time is up: whoever asks for work stops asking.
+    pub(crate) ending: Flag,
+    tenants: [Tenant; 2],
+    clock: Duration,
+    yardstick: Arc<()>,
+}
+
+impl Who {
+    pub(crate) const ALL: [Self; 2] = [Self::Api, Self::Analytics];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Analytics => "analytics",
+        }
+    }
+
+    /// What one operation is called, in the plural.
+    pub(crate) const fn operations(self) -> &'static str {
+        match self {
+            Self::Api => "requests",
+            Self::Analytics => "queries",
+        }
+    }
+}
+
+impl Input {
+    /// Makes the data and finds the right answers; `None` if `stop` is raised meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the table is too large to be addressed by the protocol.
+    pub(crate) fn make(scale: f64, stop: &Flag) -> Result<Option<Self>> {
+        let start = Instant::now();
+        let Some(data) = Lineitem::generate(scale, stop) else { return Ok(None) };
+        ensure!(u32::try_from(data.len()).is_ok(), "{} rows are too many", data.len());
+        let Some(queries) = Query::with_answers(&data, stop) else { return Ok(None) };
+        Ok(Some(Self { data, queries, took: start.elapsed() }))
+    }
+}
+
+impl Stage {
+    /// Sets up an empty tree with the controller bound to it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the registry.
+    pub(crate) fn new(options: TourOptions, input: Input, address: SocketAddr) -> Result<Self> {
+        let registry = Registry::new();
+        let hierarchy = registry.create_hierarchy("by-tenant")?;
+        let queries = registry.register(Queries::default())?;
+        queries.bind(&hierarchy)?;
+        Ok(Self {
+            registry,
+            hierarchy,
+            queries,
+            input,
+            address,
+            options,
+            ending: Flag::default(),
+            tenants: Default::default(),
+            clock: sample::clock_overhead(),
+            yardstick: Arc::default(),
+        })
+    }
+
+    pub(crate) fn tenant(&self, who: Who) -> &Tenant {
+        &self.tenants[who as usize]
+    }
+
+    pub(crate) fn sampler(&self) -> Sampler {
+        Sampler::new(self.clock, &self.yardstick)
+    }
+
+    /// What a sampler takes off each measurement.
+    pub(crate) fn clock(&self) -> Duration {
+        self.clock
+    }
+
+    /// A generator of random numbers of its own for worker `index` of `who`.
+    pub(crate) fn rng(&self, who: Who, index: u32) -> fastrand::Rng {
+        let stream = 2 * u64::from(index) + who as u64;
+        fastrand::Rng::with_seed(self.options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ stream)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    use clap::Parser as _;
+
+    use crate::options::{Command, Options};
+
+    /// A stage with six thousand rows whose clients ask at `address`.
+    pub(crate) fn small_stage(address: SocketAddr) -> Stage {
+        let Command::Tour(options) =
+            Options::try_parse_from(["fief", "tour", "--scale", "0.001"]).unwrap().command;
+        let input = Input::make(options.scale, &Flag::default()).unwrap().unwrap();
+        Stage::new(options, input, address).unwrap()
+    }
+
+    #[test]
+    fn stopped_input_is_none() {
+        let stop = Flag::default();
+        stop.raise();
+        assert!(Input::make(0.001, &stop).unwrap().is_none());
+    }
+
+    #[test]
+    fn workers_do_not_share_their_random_numbers() {
+        let stage = small_stage(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let draw = |who, index| stage.rng(who, index).u64(..);
+        assert_eq!(draw(Who::Api, 0), draw(Who::Api, 0));
+        assert_ne!(draw(Who::Api, 0), draw(Who::Api, 1));
+        assert_ne!(draw(Who::Api, 0), draw(Who::Analytics, 0));
+    }
+}

@@ -1,0 +1,34 @@
+//! What each tenant did, counted by its workers: the books that the controller is checked against.
+
+use crate::sync::Count;
+
+/// The books of one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Requests answered, or queries finished.
+    pub(crate) operations: Count,
+    /// Bytes these operations read.
+    pub(crate) bytes: Count,
+    /// Rows read, also by operations that were cut short.
+    pub(crate) rows: Count,
+    /// Answers compared with what they must be.
+    pub(crate) checked: Count,
+    /// Answers that were not what they must be.
+    pub(crate) wrong: Count,
+    /// Operations that a kill cut short, as the one who asked saw it.
+    pub(crate) interrupted: Count,
+    /// References taken.
+    pub(crate) taken: Count,
+    /// References dropped, on another thread.
+    pub(crate) dropped: Count,
+    pub(crate) groups_made: Count,
+    pub(crate) groups_removed: Count,
+    /// How many times the tenant was killed.
+    pub(crate) kills: Count,
+    /// Members that a kill says it told to stop.
+    pub(crate) told: Count,
+    /// Cancel callbacks that ran.
+    pub(crate) heard: Count,
+    /// Css that references kept alive when their group was removed by a kill.
+    pub(crate) outlived: Count,
+}

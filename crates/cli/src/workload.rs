@@ -1,0 +1,8 @@
+//! What the tenants do: real work on TPC-H data, every result checked.
+
+pub(crate) mod analytics;
+pub(crate) mod api;
+pub(crate) mod client;
+pub(crate) mod data;
+pub(crate) mod protocol;
+pub(crate) mod query;
