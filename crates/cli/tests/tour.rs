@@ -1,0 +1,172 @@
+//! Runs the binary, as people do.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+/// `fief tour --plain` with more arguments, on six thousand rows unless they say otherwise.
+fn tour(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fief"));
+    command.args(["tour", "--plain"]).args(args);
+    if !args.contains(&"--scale") {
+        command.args(["--scale", "0.001"]);
+    }
+    // Errors must stay one line even so.
+    command.env("RUST_BACKTRACE", "1");
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tour(args).stdin(Stdio::null()).output().expect("the binary starts")
+}
+
+fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).expect("the output is UTF-8")
+}
+
+fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).expect("the errors are UTF-8")
+}
+
+/// Starts a tour and reads its output up to a line with `text`.
+fn start_and_read_to(args: &[&str], text: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut child = tour(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("the output is piped"));
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        let length = lines.read_line(&mut line).expect("the output is UTF-8");
+        assert!(length > 0, "the output ended before {text:?}");
+    }
+    (child, lines)
+}
+
+/// Waits for `child` and returns its exit code and errors.
+fn end(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().expect("the binary ends");
+    (output.status.code(), stderr(&output).to_owned())
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.expect("there is a kill").success());
+}
+
+#[test]
+fn a_tour_does_its_work_and_every_check_holds() {
+    let output = run(&["--seconds", "2"]);
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(stderr(&output), "");
+
+    let text = stdout(&output);
+    for expected in [
+        "rows of lineitem",
+        "  ok      references taken = dropped",
+        "  ok      groups made = removed + live",
+        "  ok      css made = freed + live root",
+        "  ok      operations at root = done",
+        "  ok      rows charged to the root       0\n",
+        "  ok      wrong answers                  0 of ",
+        "/api killed: ",
+        "/analytics killed: ",
+        "The tenants, after 2.",
+        " checks hold: nothing was lost.\n",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+    assert!(!text.contains("BROKEN"), "{text}");
+    assert!(!text.contains("stopped early"), "{text}");
+}
+
+#[test]
+fn plain_output_fits_eighty_columns_and_has_no_escapes() {
+    let output = run(&["--seconds", "1", "--threads", "1"]);
+    for line in stdout(&output).lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+        assert_eq!(line, line.trim_end());
+    }
+}
+
+#[test]
+fn many_workers_are_killed_too() {
+    let output = run(&["--seconds", "1", "--threads", "8"]);
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+}
+
+#[test]
+fn a_bad_flag_is_exit_status_2() {
+    for args in [&["--seconds", "0"][..], &["--scale", "2"], &["--threads", "65"], &["--no-such"]] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).starts_with("error: "), "{}", stderr(&output));
+        assert!(stderr(&output).contains(args[0]), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_and_exit_status_1() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+    let address = taken.local_addr().expect("it has an address");
+    let output = run(&["--port", &address.port().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(error.starts_with(&format!("error: cannot listen on {address}")), "{error}");
+    assert!(error.contains("in use"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_ends_the_run_early_and_in_order() {
+    let (child, mut lines) = start_and_read_to(&["--seconds", "600"], "must add up");
+    interrupt(&child);
+    let mut text = String::new();
+    lines.read_to_string(&mut text).expect("the output is UTF-8");
+    let (code, errors) = end(child);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{text}");
+    assert!(text.contains(", stopped early:"), "{text}");
+    assert!(text.contains(" checks hold: nothing was lost."), "{text}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_before_the_run_ends_it_at_once() {
+    // Six million rows take far longer than a signal.
+    let (child, mut lines) = start_and_read_to(&["--scale", "1"], "making TPC-H data");
+    interrupt(&child);
+    let mut text = String::new();
+    lines.read_to_string(&mut text).expect("the output is UTF-8");
+    assert_eq!(end(child), (Some(130), String::new()));
+    assert_eq!(text, "");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_goes_away_ends_the_run_quietly() {
+    let (child, lines) = start_and_read_to(&["--seconds", "20"], "fief tour");
+    drop(lines);
+    assert_eq!(end(child), (Some(0), String::new()));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let full = std::fs::File::create("/dev/full").expect("Linux has this device");
+    let output = tour(&["--seconds", "1"]).stdout(full).output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("error: cannot write to standard output: "),
+        "{}",
+        stderr(&output)
+    );
+}
