@@ -235,7 +235,7 @@ impl Cgroup {
     #[must_use]
     #[doc(alias = "cgroup_populated")]
     pub fn is_populated(&self) -> bool {
-        if self.node.parent.is_none() {
+        if self.node.parent.is_none() && self.node.is_online() {
             return !self.owner.engine.tasks.lock().is_empty();
         }
         self.node.is_populated()

@@ -195,11 +195,16 @@ impl Engine {
     pub(crate) fn wait_reclaimed(&self) -> Result<(), StructuralError> {
         drop(self.structure("wait_reclaimed")?);
         let mut backoff = Backoff::default();
-        while self.pass().is_pending || self.counts.css_freed.get() < self.counts.css_released.get()
-        {
+        loop {
+            let released = self.counts.css_released.get();
+            // Then nobody stands between a release and what the drop of the css pushes in turn.
+            let is_settled = self.counts.css_freed.get() == released;
+            let is_pending = self.pass().is_pending;
+            if is_settled && !is_pending && self.counts.css_released.get() == released {
+                return Ok(());
+            }
             backoff.pause();
         }
-        Ok(())
     }
 
     fn wait(&self, is_over: impl Fn(&Tree) -> bool) {

@@ -163,6 +163,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskE
     for (css, bound) in &roots {
         engine.tolerate("fork", bound.instance.bear(Birth::Fork, &shared.member, &**css));
     }
+    drop(roots);
     drop(tree);
     Ok(Task { owner: Arc::clone(owner), shared })
 }
@@ -170,14 +171,13 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskE
 /// A css and its controller, for every registered controller.
 type Seats = Vec<(Arc<dyn AnyCss>, Bound)>;
 
-/// Returns the css of every controller, at the task's `place` in the hierarchy it is bound to.
+/// Returns the css of every controller, in order of registration, at the task's `place` in the hierarchy it is bound to.
 fn everywhere(tree: &Tree, place: impl Fn(u32) -> u32) -> Seats {
-    let bound = tree.controllers.iter().map(|(_, bound)| bound);
+    let bound = tree.registered().into_iter();
     bound
-        .filter(|bound| bound.is_registered)
         .filter_map(|bound| {
             let css = bound.css(tree, place(bound.hierarchy.index))?;
-            Some((Arc::clone(css), bound.clone()))
+            Some((Arc::clone(css), bound))
         })
         .collect()
 }
@@ -338,7 +338,7 @@ pub(crate) fn depart(engine: &Engine, tree: &Tree, task: &Arc<TaskShared>) {
 /// Returns the direct members of `cgroup`, oldest first.
 pub(crate) fn members(cgroup: &Cgroup) -> Vec<Arc<TaskShared>> {
     let node = cgroup.node();
-    if node.index != ROOT {
+    if node.index != ROOT || !node.is_online() {
         return node.members();
     }
     // The root's members are those that are nowhere else.

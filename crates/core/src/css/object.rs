@@ -44,8 +44,9 @@ pub enum State {
 #[repr(C)] // `core` comes first: a pointer to a css is a pointer to its core
 pub struct Css<T> {
     core: Core,
-    parent: Option<CssRef<T>>,
     state: T,
+    /// Dropped last: the parent is not freed before our state is.
+    parent: Option<CssRef<T>>,
 }
 
 /// What the core keeps for a css, whatever its type.
@@ -84,7 +85,17 @@ pub(crate) trait AnyCss: Send + Sync {
 }
 
 /// A counted reference to a css of any type.
-pub(crate) struct Pin(Arc<dyn AnyCss>);
+pub(crate) struct Pin {
+    css: Arc<dyn AnyCss>,
+    /// Given back after `css` is: who frees the css is to be its last owner.
+    _counted: Counted,
+}
+
+/// One counted reference, without the css.
+struct Counted {
+    id: CssId,
+    header: &'static Header,
+}
 
 impl<T> Css<T> {
     /// Returns the id: unique in the process while the css lives, and for a grace period longer.
@@ -161,7 +172,7 @@ impl<T: Send + Sync + 'static> Css<T> {
         let stage = AtomicU8::new(State::Dying as u8);
         let group = Mutex::new(group);
         let core = Core { header, id, generation, controller, stage, mailbox, views, group };
-        let css = Arc::new(Self { core, parent, state });
+        let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: `init` releases it.
         header.payload.store(Arc::as_ptr(&css).cast_mut().cast(), Ordering::Relaxed);
@@ -227,18 +238,19 @@ impl<T: Send + Sync + 'static> AnyCss for Css<T> {
 impl Pin {
     /// Pins a css that the caller knows to be live.
     pub(crate) fn new(css: &Arc<dyn AnyCss>) -> Self {
-        thread::get(css.core().id, css.core().header);
-        Self(Arc::clone(css))
+        let Core { id, header, .. } = *css.core();
+        thread::get(id, header);
+        Self { css: Arc::clone(css), _counted: Counted { id, header } }
     }
 
     pub(crate) fn css(&self) -> &dyn AnyCss {
-        &*self.0
+        &*self.css
     }
 }
 
-impl Drop for Pin {
+impl Drop for Counted {
     fn drop(&mut self) {
-        thread::put(self.0.core().id, self.0.core().header);
+        thread::put(self.id, self.header);
     }
 }
 

@@ -261,17 +261,22 @@ impl Tree {
         *last
     }
 
+    /// Returns the controllers that are registered, in order of registration.
+    pub(crate) fn registered(&self) -> Vec<Bound> {
+        self.those(|_| true)
+    }
+
     /// Returns the controllers bound to `hierarchy`, in order of registration.
     pub(crate) fn bound_to(&self, hierarchy: &Arc<Hier>) -> Vec<Bound> {
-        let mut bound: Vec<Bound> = self
-            .controllers
-            .iter()
-            .map(|(_, bound)| bound)
-            .filter(|bound| bound.is_registered && Arc::ptr_eq(&bound.hierarchy, hierarchy))
-            .cloned()
-            .collect();
-        bound.sort_by_key(|bound| bound.identity().key);
-        bound
+        self.those(|bound| Arc::ptr_eq(&bound.hierarchy, hierarchy))
+    }
+
+    fn those(&self, which: impl Fn(&Bound) -> bool) -> Vec<Bound> {
+        let all = self.controllers.iter().map(|(_, bound)| bound);
+        let mut those: Vec<Bound> =
+            all.filter(|bound| bound.is_registered && which(bound)).cloned().collect();
+        those.sort_by_key(|bound| bound.identity().key);
+        those
     }
 
     /// Returns the names of registered subsystems.
