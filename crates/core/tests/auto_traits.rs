@@ -1,0 +1,80 @@
+//! Which threads a value may go to, and how large the hot ones are.
+
+use std::rc::Rc;
+
+use fief_core::{
+    Cgroup, Controller, CreateError, Css, CssRef, Hierarchy, HookError, ReadGuard, Registry,
+    Subsystem, Task, WeakCss,
+};
+
+struct Unit;
+
+impl Subsystem for Unit {
+    type State = u64;
+
+    fn name(&self) -> &str {
+        "unit"
+    }
+
+    fn new_css(&self, _parent: Option<&Css<u64>>) -> Result<u64, HookError> {
+        Ok(0)
+    }
+}
+
+fn is_send_and_sync<T: Send + Sync>() {}
+
+/// Compiles only for a type that is neither `Send` nor `Sync`: for others the last parameter is
+/// ambiguous.
+macro_rules! is_neither {
+    ($type:ty) => {{
+        trait Unique<Reason> {
+            fn is_unique() {}
+        }
+        struct IsSend;
+        struct IsSync;
+        impl<T: ?Sized> Unique<()> for T {}
+        impl<T: ?Sized + Send> Unique<IsSend> for T {}
+        impl<T: ?Sized + Sync> Unique<IsSync> for T {}
+        <$type as Unique<_>>::is_unique();
+    }};
+}
+
+#[test]
+fn handles_go_to_any_thread() {
+    is_send_and_sync::<Registry>();
+    is_send_and_sync::<Hierarchy>();
+    is_send_and_sync::<Cgroup>();
+    is_send_and_sync::<Controller<Unit>>();
+    is_send_and_sync::<Task>();
+    is_send_and_sync::<CssRef<u64>>();
+    is_send_and_sync::<WeakCss<u64>>();
+    is_send_and_sync::<CreateError>();
+}
+
+#[test]
+fn a_guard_stays_where_it_was_taken() {
+    is_neither!(ReadGuard<'static>);
+}
+
+#[test]
+fn a_reference_is_no_freer_than_its_state() {
+    is_neither!(CssRef<Rc<u64>>);
+    is_neither!(CssRef<*const u64>);
+    is_neither!(Css<Rc<u64>>);
+}
+
+#[test]
+fn references_are_small() {
+    assert_eq!(size_of::<CssRef<u64>>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<CssRef<u64>>>(), size_of::<usize>());
+    assert!(size_of::<WeakCss<u64>>() <= 3 * size_of::<usize>());
+    assert!(size_of::<Css<()>>() <= 72, "{}", size_of::<Css<()>>());
+}
+
+#[test]
+fn a_subsystem_can_be_a_trait_object() {
+    let registry = Registry::new();
+    let boxed: Box<dyn Subsystem<State = u64>> = Box::new(Unit);
+    let controller = registry.register(boxed).unwrap();
+    assert_eq!(controller.root().map(|root| **root), Some(0));
+}

@@ -1,0 +1,72 @@
+//! The child of a fork may drop what it has, and is told that it can do no more.
+#![cfg(unix)]
+#![expect(unsafe_code, reason = "fork is what is tested")]
+
+use std::ffi::c_int;
+
+use fief_core::{Css, HookError, Reclaimer, Registry, Removal, StructuralError, Subsystem};
+
+unsafe extern "C" {
+    fn fork() -> c_int;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn _exit(status: c_int) -> !;
+}
+
+struct Unit;
+
+impl Subsystem for Unit {
+    type State = ();
+
+    fn name(&self) -> &str {
+        "unit"
+    }
+
+    fn new_css(&self, _parent: Option<&Css<()>>) -> Result<(), HookError> {
+        Ok(())
+    }
+}
+
+/// Runs `child` in a forked child and returns its exit status.
+fn in_child(child: impl FnOnce() -> bool) -> c_int {
+    // SAFETY: the child touches only what is documented to work in one, and leaves by `_exit`.
+    let pid = unsafe { fork() };
+    if pid == 0 {
+        let is_well = child();
+        // SAFETY: ends the child without running the parent's exit handlers.
+        unsafe { _exit(if is_well { 0 } else { 1 }) }
+    }
+    let mut status = -1;
+    // SAFETY: `status` is a live word, and `pid` our own child.
+    let waited = unsafe { waitpid(pid, &raw mut status, 0) };
+    assert_eq!(waited, pid);
+    status
+}
+
+#[test]
+fn a_forked_child_can_drop_and_no_more() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let controller = registry.register(Unit).unwrap();
+    controller.bind(&hierarchy).unwrap();
+    let group = hierarchy.root().create_child("a").unwrap();
+    let task = registry.create_task("t").unwrap();
+    let reference = controller.css(&group).unwrap();
+
+    let status = in_child(|| {
+        let is_forked = |result: Result<(), StructuralError>| {
+            matches!(result, Err(StructuralError::Forked { operation: "synchronize" }))
+        };
+        let refused = is_forked(registry.synchronize());
+        let refused_too = group.remove(Removal::Detach).is_err();
+        let found = registry.read().css(&controller, &group).is_some();
+        let copy = reference.clone();
+        drop((copy, reference.clone()));
+        drop((task, group.clone()));
+        // A registry of the child's own works.
+        let own = Registry::builder().reclaimer(Reclaimer::Manual).build();
+        refused && refused_too && found && own.create_hierarchy("own").is_ok()
+    });
+    assert_eq!(status, 0);
+    group.remove(Removal::Detach).unwrap();
+    drop(reference);
+}
