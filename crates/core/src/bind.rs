@@ -44,7 +44,7 @@ pub(crate) fn register<S: Subsystem>(
         is_registered: true,
     };
     tree.controllers.insert(bound.clone());
-    match lifecycle::bear(engine, &mut tree, &root, vec![bound.clone()]) {
+    match lifecycle::bear(engine, &mut tree, &root, std::slice::from_ref(&bound)) {
         Ok(born) => bound.column.set(ROOT, born.first().map(|(css, _)| css.core().id)),
         Err(error) => {
             tree.controllers[index].is_registered = false;
@@ -55,6 +55,7 @@ pub(crate) fn register<S: Subsystem>(
         }
     }
     let world = tree.world.with_column(index, Some(Arc::clone(&bound.column)));
+    tree.rebound();
     engine.publish(&mut tree, world);
     crate::trace::event!("register", subsystem = %registered.identity().name, "registered");
     drop(tree);
@@ -184,6 +185,7 @@ pub(crate) fn move_root(engine: &Engine, tree: &mut Tree, bound: &Bound, target:
     let entry = &mut tree.controllers[index];
     entry.column = column;
     entry.hierarchy = Arc::clone(target);
+    tree.rebound();
     css.core().move_to(root);
     engine.publish(tree, world);
     crate::trace::event!("bind", subsystem = %bound.identity().name, hierarchy = target.name(), "moved");
@@ -196,10 +198,11 @@ pub(crate) fn retire_controller(engine: &Engine, tree: &mut Tree, bound: &Bound)
     let world = tree.world.with_column(index, None);
     engine.publish(tree, world);
     tree.controllers[index].is_registered = false;
+    tree.rebound();
     let root = bound.css(tree, ROOT).cloned();
     crate::trace::event!("unregister", subsystem = %bound.identity().name, "unregistered");
-    let roots: Vec<_> = root.into_iter().map(|css| (css, bound.clone())).collect();
-    lifecycle::bury(engine, tree, &roots);
+    let roots: Vec<_> = root.into_iter().map(|css| (css, bound)).collect();
+    lifecycle::bury(engine, &roots);
 }
 
 /// Counts one css of the controller at `index` freed.

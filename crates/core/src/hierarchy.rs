@@ -158,9 +158,9 @@ impl Hierarchy {
         if children > 0 {
             return Err(DestroyError::Busy { hierarchy, children });
         }
-        for bound in tree.bound_to(&self.hier) {
+        for bound in &*tree.bound_to(&self.hier) {
             let default = Arc::clone(&tree.default);
-            bind::move_root(engine, &mut tree, &bound, &default);
+            bind::move_root(engine, &mut tree, bound, &default);
         }
         // Ordering: Relaxed: decided on under the structural lock.
         self.hier.is_destroyed.store(true, Ordering::Relaxed);

@@ -21,37 +21,36 @@ pub(crate) enum BirthError {
 }
 
 /// A css and its controller.
-pub(crate) type Owned = (Arc<dyn AnyCss>, Bound);
+pub(crate) type Owned<'b> = (Arc<dyn AnyCss>, &'b Bound);
 
 /// Makes the css of `node` for each of `controllers` and brings them online, all or none.
 ///
 /// Nobody can find them yet. What was made before something failed is buried.
-pub(crate) fn bear(
+pub(crate) fn bear<'b>(
     engine: &Engine,
     tree: &mut Tree,
     node: &Arc<Node>,
-    controllers: Vec<Bound>,
-) -> Result<Vec<Owned>, BirthError> {
+    controllers: &'b [Bound],
+) -> Result<Vec<Owned<'b>>, BirthError> {
     let ids = thread::domain().take_ids(controllers.len()).map_err(|_| {
         BirthError::Capacity(CapacityError { what: "css ids", limit: (1 << 24) - 1 })
     })?;
-    let mut born: Vec<Owned> = Vec::with_capacity(controllers.len());
+    let mut born: Vec<Owned<'b>> = Vec::with_capacity(controllers.len());
     let mut unused = ids.into_iter();
     for bound in controllers {
         let id = unused.next().expect("as many ids as controllers");
-        match plant(engine, tree, node, &bound, id) {
+        match plant(engine, tree, node, bound, id) {
             Ok(css) => born.push((css, bound)),
             Err(cause) => {
                 thread::domain().give_back_id(id);
                 unused.for_each(|id| thread::domain().give_back_id(id));
-                return Err(fail(engine, tree, node, &born, 0, ("new_css", &bound, cause)));
+                return Err(fail(engine, node, &born, 0, ("new_css", bound, cause)));
             }
         }
     }
     for (index, (css, bound)) in born.iter().enumerate() {
         if let Err(cause) = bound.instance.online(&**css) {
-            let bound = bound.clone();
-            return Err(fail(engine, tree, node, &born, index, ("online", &bound, cause)));
+            return Err(fail(engine, node, &born, index, ("online", bound, cause)));
         }
         css.core().enter(State::Online);
         engine.counts.css_online.add(1);
@@ -93,13 +92,12 @@ fn plant(
 /// Buries what was born, of which the first `online` css had come online.
 fn fail(
     engine: &Engine,
-    tree: &mut Tree,
     node: &Node,
-    born: &[Owned],
+    born: &[Owned<'_>],
     online: usize,
     (hook, bound, cause): (&'static str, &Bound, HookError),
 ) -> BirthError {
-    bury(engine, tree, &born[..online]);
+    bury(engine, &born[..online]);
     discard(engine, &born[online..]);
     BirthError::Vetoed(Veto {
         cgroup: node.path(),
@@ -110,7 +108,7 @@ fn fail(
 }
 
 /// Kills css that never came online: no hook sees them again.
-fn discard(engine: &Engine, born: &[Owned]) {
+fn discard(engine: &Engine, born: &[Owned<'_>]) {
     kill(born);
     engine.counts.css_online.add(born.len());
     engine.counts.css_killed.add(born.len());
@@ -121,7 +119,7 @@ fn discard(engine: &Engine, born: &[Owned]) {
 ///
 /// When it returns, no `try_get_online` that starts succeeds, the `offline` hooks have run, and the
 /// css live on for the references that are out.
-pub(crate) fn bury(engine: &Engine, _tree: &mut Tree, csses: &[Owned]) {
+pub(crate) fn bury(engine: &Engine, csses: &[Owned<'_>]) {
     for (css, bound) in csses {
         engine.tolerate("drain", bound.instance.see(Sight::Drain, &**css));
     }
@@ -140,7 +138,7 @@ pub(crate) fn bury(engine: &Engine, _tree: &mut Tree, csses: &[Owned]) {
 }
 
 /// Makes the counts of `csses` exact; the base references keep them from zero.
-fn kill(csses: &[Owned]) {
+fn kill(csses: &[Owned<'_>]) {
     let batch: Vec<_> = csses.iter().map(|(css, _)| (css.core().id, css.core().header)).collect();
     if !batch.is_empty() {
         refcount::kill(thread::domain(), &batch, |_| debug_assert!(false, "the base is counted"));
@@ -153,7 +151,7 @@ pub(crate) fn release(engine: &Engine, tree: &mut Tree, id: CssId) {
     // Ordering: Relaxed: written under the structural lock.
     let css = tree.csses.remove(header.arena.load(Ordering::Relaxed) as usize);
     let core = css.core();
-    let bound = tree.controllers[core.controller.into()].clone();
+    let bound = &tree.controllers[usize::from(core.controller)];
     if core.state() == State::Offline {
         engine.tolerate("released", bound.instance.see(Sight::Released, &*css));
         crate::trace::event!("released", subsystem = %bound.identity().name, cgroup = %core.group().path(), "css");

@@ -271,7 +271,7 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
         let (task, cgroup) = names();
         return Err(AttachError::Foreign { task, cgroup });
     }
-    let tree = engine.structure("attach")?;
+    let mut tree = engine.structure("attach")?;
     if !node.is_online() {
         let (task, cgroup) = names();
         return Err(AttachError::Removed { task, cgroup });
@@ -281,7 +281,7 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
     if source == node.index {
         return Ok(());
     }
-    let transfers = transfers(&tree, node, source);
+    let transfers = transfers(&mut tree, node, source);
     agree(
         engine,
         &transfers,
@@ -308,13 +308,14 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
 }
 
 /// Returns what moves for each controller bound to the hierarchy of `target`.
-fn transfers(tree: &Tree, target: &Node, source: u32) -> Vec<Transfer> {
-    let bound = tree.bound_to(&target.hierarchy).into_iter();
+fn transfers(tree: &mut Tree, target: &Node, source: u32) -> Vec<Transfer> {
+    let bound = tree.bound_to(&target.hierarchy);
     bound
+        .iter()
         .filter_map(|bound| {
             let source = Pin::new(bound.css(tree, source)?);
             let target = Pin::new(bound.css(tree, target.index)?);
-            Some(Transfer { bound, source, target })
+            Some(Transfer { bound: bound.clone(), source, target })
         })
         .collect()
 }

@@ -34,7 +34,7 @@ pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> 
         .ok_or_else(|| capacity("groups in a hierarchy", MAX_GROUPS))?;
 
     let controllers = tree.bound_to(hierarchy);
-    let born = match lifecycle::bear(&owner.engine, &mut tree, &child, controllers) {
+    let born = match lifecycle::bear(&owner.engine, &mut tree, &child, &controllers) {
         Ok(born) => born,
         Err(error) => {
             child.enter(State::Released);

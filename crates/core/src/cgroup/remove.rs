@@ -42,15 +42,15 @@ pub(super) fn remove(cgroup: &Cgroup, removal: Removal) -> Result<(), RemoveErro
 fn detach(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
     crate::trace::event!("remove", cgroup = %node.path(), "removing");
     node.enter(State::Dying);
-    let csses: Vec<Owned> = tree
-        .bound_to(&node.hierarchy)
-        .into_iter()
+    let bound = tree.bound_to(&node.hierarchy);
+    let csses: Vec<Owned<'_>> = bound
+        .iter()
         .filter_map(|bound| Some((Arc::clone(bound.css(tree, node.index)?), bound)))
         .collect();
     for (_, bound) in &csses {
         bound.column.set(node.index, None);
     }
-    lifecycle::bury(engine, tree, &csses);
+    lifecycle::bury(engine, &csses);
     if let Some(parent) = &node.parent {
         parent.unlink(node);
         count_above(node, |node| &node.descendants, -1);

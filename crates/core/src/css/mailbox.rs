@@ -6,8 +6,9 @@
 //!
 //! # Orderings
 //!
-//! Edge `bell`: the pusher adds to the list, fences, looks at the bell; the reclaimer sets the
-//! bell, fences, looks at the list. At least one sees the other, so no wake-up is lost.
+//! Edge `bell`: what was handed over before a ring is seen by whoever hears it. A ring sets the bell
+//! to [`RUNG`] whatever it was, and the reclaimer falls asleep only by an exchange from [`HEARD`], so
+//! a ring either keeps it from sleeping or wakes it.
 //!
 //! # Tests
 //!
@@ -18,11 +19,15 @@ use crate::{
         cells::{CssId, Domain},
         release::ReleaseList,
     },
-    sync::{AtomicU32, Ordering, fence, skip},
+    sync::{AtomicU32, Ordering, order, skip},
 };
 
-const AWAKE: u32 = 0;
-const ASLEEP: u32 = 1;
+/// The reclaimer has heard every ring, and is at work.
+const HEARD: u32 = 0;
+/// Somebody rang since.
+const RUNG: u32 = 1;
+/// The reclaimer has heard every ring, and sleeps.
+const ASLEEP: u32 = 2;
 
 /// A release list with a bell.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        Self { list: ReleaseList::new(), bell: AtomicU32::new(AWAKE) }
+        Self { list: ReleaseList::new(), bell: AtomicU32::new(HEARD) }
     }
 
     /// Hands `id` to the reclaimer. Never blocks, locks or allocates; at most one system call.
@@ -42,50 +47,47 @@ impl Mailbox {
         self.ring();
     }
 
-    /// Wakes the reclaimer if it sleeps; returns whether it did.
+    /// Tells the reclaimer that there is work; returns whether it had to be woken.
     pub(crate) fn ring(&self) -> bool {
-        if !skip("bell_ringer_fence") {
-            fence(Ordering::SeqCst);
-        }
-        // Ordering: Relaxed (edge bell): ordered by the fence.
-        if self.bell.load(Ordering::Relaxed) != ASLEEP {
-            return false;
-        }
-        // Ordering: Relaxed: of several ringers one makes the call; the sleeper looks again at the
-        // list, whose own edge carries the data.
-        let woken = self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP;
-        if woken {
+        // Ordering: Release (edge bell): what was handed over comes first.
+        let must_wake = self.bell.swap(RUNG, order("bell_ring", Ordering::Release)) == ASLEEP;
+        if must_wake {
             wake(&self.bell);
         }
-        woken
+        must_wake
     }
 
-    /// Announces that the reclaimer is about to sleep; it must then look for work once more.
-    pub(crate) fn set(&self) {
-        // Ordering: Relaxed (edge bell): ordered by the fence.
-        self.bell.store(ASLEEP, Ordering::Relaxed);
-        if !skip("bell_sleeper_fence") {
-            fence(Ordering::SeqCst);
+    /// Hears every ring up to now; the reclaimer then looks for work.
+    pub(crate) fn hear(&self) {
+        // Ordering: Acquire (edge bell): what was handed over before a ring is seen.
+        self.bell.swap(HEARD, order("bell_hear", Ordering::Acquire));
+    }
+
+    /// Returns whether somebody rang since [`Mailbox::hear`].
+    pub(crate) fn is_rung(&self) -> bool {
+        // Ordering: Relaxed: a hint; `hear` acquires.
+        self.bell.load(Ordering::Relaxed) == RUNG
+    }
+
+    /// Announces sleep; returns whether the reclaimer may: not when somebody rang.
+    pub(crate) fn doze(&self) -> bool {
+        if skip("bell_dozes") {
+            // Ordering: Relaxed: a mutant that forgets a ring.
+            self.bell.store(ASLEEP, Ordering::Relaxed);
+            return true;
         }
+        // Ordering: Relaxed: nothing is read on the strength of it.
+        self.bell.compare_exchange(HEARD, ASLEEP, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes the announcement back.
-    pub(crate) fn unset(&self) {
-        // Ordering: Relaxed: a ringer that still sees it makes a call too many.
-        self.bell.store(AWAKE, Ordering::Relaxed);
-    }
-
-    /// Returns whether nobody rang since [`Mailbox::set`].
-    pub(crate) fn is_set(&self) -> bool {
-        // Ordering: Relaxed: the sleeper's loop condition.
-        self.bell.load(Ordering::Relaxed) == ASLEEP
-    }
-
-    /// Sleeps until somebody rings after [`Mailbox::set`]; may wake for no reason.
+    /// Sleeps until somebody rings; returns at once if somebody did since [`Mailbox::hear`].
     #[cfg(not(loom))]
     pub(crate) fn sleep(&self) {
-        if self.is_set() {
-            wait(&self.bell);
+        if self.doze() {
+            // Ordering: Relaxed: a hint; `hear` acquires.
+            while self.bell.load(Ordering::Relaxed) == ASLEEP {
+                wait(&self.bell);
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Tree {
     /// The hidden hierarchy that shows the root css of inactive controllers.
     pub(crate) default: Arc<Hier>,
     pub(crate) controllers: Slab<Bound>,
+    /// Those bound to each hierarchy, by its id; made when first asked for.
+    by_hierarchy: BTreeMap<u64, Arc<[Bound]>>,
     /// Every css that is not released.
     pub(crate) csses: Slab<Arc<dyn AnyCss>>,
     pub(crate) graces: Graces<Garbage>,
@@ -245,6 +247,7 @@ impl Tree {
             hierarchies: Slab::new(),
             default,
             controllers: Slab::new(),
+            by_hierarchy: BTreeMap::new(),
             csses: Slab::new(),
             graces: Graces::new(),
             retired: Vec::new(),
@@ -267,8 +270,19 @@ impl Tree {
     }
 
     /// Returns the controllers bound to `hierarchy`, in order of registration.
-    pub(crate) fn bound_to(&self, hierarchy: &Arc<Hier>) -> Vec<Bound> {
-        self.those(|bound| Arc::ptr_eq(&bound.hierarchy, hierarchy))
+    pub(crate) fn bound_to(&mut self, hierarchy: &Arc<Hier>) -> Arc<[Bound]> {
+        if let Some(bound) = self.by_hierarchy.get(&hierarchy.id()) {
+            return Arc::clone(bound);
+        }
+        let bound: Arc<[Bound]> =
+            self.those(|bound| Arc::ptr_eq(&bound.hierarchy, hierarchy)).into();
+        self.by_hierarchy.insert(hierarchy.id(), Arc::clone(&bound));
+        bound
+    }
+
+    /// Forgets who is bound where: a controller came, moved or went.
+    pub(crate) fn rebound(&mut self) {
+        self.by_hierarchy.clear();
     }
 
     fn those(&self, which: impl Fn(&Bound) -> bool) -> Vec<Bound> {

@@ -5,8 +5,9 @@
 
 /// A mutant, and the model that kills it.
 const MUTANTS: &[(&str, &str)] = &[
-    ("bell_ringer_fence", "loom_release::no_wake_up_is_lost"),
-    ("bell_sleeper_fence", "loom_release::no_wake_up_is_lost"),
+    ("bell_dozes", "loom_release::no_wake_up_is_lost"),
+    ("bell_hear", "loom_release::no_wake_up_is_lost"),
+    ("bell_ring", "loom_release::no_wake_up_is_lost"),
     ("capture_load", "loom_refcount::a_put_races_with_the_kill"),
     ("capture_looks_once", "loom_refcount::a_count_that_comes_back_is_captured_once"),
     ("cell_store", "loom_refcount::a_put_races_with_the_kill"),
