@@ -166,7 +166,7 @@ pub(crate) fn release(engine: &Engine, tree: &mut Tree, id: CssId) {
 /// Takes everything offline, children before parents.
 pub(crate) fn close(engine: &Engine, tree: &mut Tree) {
     let hierarchies: Vec<_> = tree.hierarchies.iter().map(|(_, hier)| Arc::clone(hier)).collect();
-    for hierarchy in hierarchies {
+    for hierarchy in &hierarchies {
         if let Some(root) = hierarchy.root() {
             cgroup::remove::subtree(engine, tree, &root);
         }
@@ -175,5 +175,6 @@ pub(crate) fn close(engine: &Engine, tree: &mut Tree) {
     for bound in roots.into_iter().filter(|bound| bound.is_registered) {
         crate::bind::retire_controller(engine, tree, &bound);
     }
+    hierarchies.iter().for_each(|hierarchy| hierarchy.forget());
     tree.default.forget();
 }

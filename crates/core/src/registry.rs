@@ -65,13 +65,13 @@ impl Registry {
         hierarchy::create(&self.owner, name)
     }
 
-    /// Returns the hierarchy of that name.
+    /// Returns the hierarchy of that name; `None` when called from a hook.
     #[must_use]
     pub fn hierarchy(&self, name: &str) -> Option<Hierarchy> {
         self.hierarchies().into_iter().find(|hierarchy| hierarchy.name() == name)
     }
 
-    /// Returns every hierarchy, oldest first.
+    /// Returns every hierarchy, oldest first; none when called from a hook.
     #[must_use]
     pub fn hierarchies(&self) -> Vec<Hierarchy> {
         hierarchy::all(&self.owner)

@@ -12,7 +12,8 @@ use crate::{css::Css, error::HookError, sync::Arc, task::Member};
 /// Hooks run on the thread that makes the structural call, one at a time for a registry, under its
 /// structural lock ([`released`](Self::released) and [`exit`](Self::exit) may run on the reclaimer's
 /// thread). A structural call from inside one answers
-/// [`Reentrant`](crate::StructuralError::Reentrant); lookups, references and drops are allowed.
+/// [`Reentrant`](crate::StructuralError::Reentrant); lookups, references and drops are allowed. A hook
+/// that waits for another thread's structural call waits for ever.
 /// [`post_attach`](Self::post_attach) and the drop of a `State` run under no lock.
 ///
 /// # Panics

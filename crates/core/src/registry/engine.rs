@@ -225,6 +225,7 @@ impl Engine {
             // Inside a hook or under a guard nothing can be taken offline: a thread does it.
             let engine = Arc::clone(self);
             let builder = thread::Builder::new().name("fief-close".to_owned());
+            // Should there be no thread, the engine's drop leaks what is not freed.
             builder.spawn(move || engine.close()).ok();
             return;
         }
@@ -238,6 +239,18 @@ impl Engine {
     /// Gives the mailbox to the next registry; nothing of this one can ring it on purpose any more.
     pub(crate) fn retire_mailbox(&self) {
         MAILBOXES.lock().push(self.mailbox);
+    }
+}
+
+impl Drop for Engine {
+    /// Leaks css that are not freed: in a forked child, or where no thread could be started, nobody
+    /// is left to wait for their references.
+    #[expect(clippy::mem_forget, reason = "what is still referenced must not be freed")]
+    fn drop(&mut self) {
+        let mut tree = self.tree.lock();
+        std::mem::forget(std::mem::take(&mut tree.csses));
+        std::mem::forget(std::mem::replace(&mut tree.graces, Graces::new()));
+        std::mem::forget(std::mem::take(&mut tree.retired));
     }
 }
 
