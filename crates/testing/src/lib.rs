@@ -1,1 +1,9 @@
 //! Script language, reference model and stress harness for fief.
+//!
+//! A behaviour test is a script and a snapshot: `assert_snapshot!(check("…"), @"…")`. The same
+//! scripts run against a reference model in `tests/model.rs`, with commands made at random.
+
+pub mod hook;
+pub mod script;
+pub mod view;
+pub mod render;

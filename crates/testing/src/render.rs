@@ -1,0 +1,64 @@
+//! Writes a [`View`] the way `cat` shows cgroupfs: one block a group, one flat-keyed line a file.
+//!
+//! Sorted, and without ids, addresses and times, so that it can stand in a snapshot. Lines that say
+//! nothing are left out: limits at `max`, no controllers, no members.
+
+use std::fmt::Write;
+
+use crate::view::{CssView, DetachedView, GroupView, View};
+
+/// Renders a tree.
+#[must_use]
+pub fn render(view: &View) -> String {
+    let mut out = String::new();
+    for group in &view.groups {
+        render_group(&mut out, group);
+    }
+    for (subsystem, css) in &view.inactive {
+        line(&mut out, format_args!("inactive {subsystem}: {}", css_text(css)));
+    }
+    for reference in &view.detached {
+        line(&mut out, format_args!("{}", detached_text(reference)));
+    }
+    out
+}
+
+fn render_group(out: &mut String, group: &GroupView) {
+    line(out, format_args!("{}", group.path));
+    if !group.controllers.is_empty() {
+        line(out, format_args!("  cgroup.controllers: {}", group.controllers.join(" ")));
+    }
+    line(out, format_args!("  cgroup.events: populated {}", u8::from(group.populated)));
+    if let Some(limit) = group.max_depth {
+        line(out, format_args!("  cgroup.max.depth: {limit}"));
+    }
+    if let Some(limit) = group.max_descendants {
+        line(out, format_args!("  cgroup.max.descendants: {limit}"));
+    }
+    let (descendants, dying) = (group.descendants, group.dying_descendants);
+    let stat = format_args!("nr_descendants {descendants} nr_dying_descendants {dying}");
+    line(out, format_args!("  cgroup.stat: {stat}"));
+    if !group.members.is_empty() {
+        line(out, format_args!("  cgroup.tasks: {}", group.members.join(" ")));
+    }
+    for (subsystem, css) in &group.css {
+        line(out, format_args!("  {subsystem}: {}", css_text(css)));
+    }
+}
+
+fn css_text(css: &CssView) -> String {
+    if css.holders.is_empty() {
+        return css.stage.clone();
+    }
+    format!("{}, held by {}", css.stage, css.holders.join(" "))
+}
+
+fn detached_text(reference: &DetachedView) -> String {
+    let DetachedView { name, subsystem, path, stage } = reference;
+    format!("detached {name}: {subsystem} of {path}, {stage}")
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    writeln!(out, "{text}").ok();
+}

@@ -1,0 +1,269 @@
+//! The script language: what a person would type at a shell on cgroupfs.
+//!
+//! One command a line, or several separated by `;`; `#` starts a comment. A word is anything
+//! without blanks and `;`, or a quoted string with the escapes `\n`, `\t`, `\0`, `\"` and `\\`, so
+//! that a script can hold the names that must be refused. Paths are relative to the root of the
+//! current hierarchy; `/` is that root.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `hierarchy H`, `use H`, `destroy H` | create and select; select; destroy |
+//! | `register S`, `unregister S` | a recording subsystem (`recorder.rs`) comes and goes |
+//! | `bind S H`, `unbind S` | the controller goes onto a hierarchy and inactive again |
+//! | `mkdir a/b`, `mv a/b c`, `rmdir a/b` | create; rename the last component; detach |
+//! | `task t`, `join t a/b`, `leave t [H]`, `exit t` | a member, and where it sits |
+//! | `kill a` | run the cancel callbacks of all members below |
+//! | `get a/b S [as r]`, `root S [as r]`, `clone r [as s]`, `put r` | counted references, by name |
+//! | `weak r [as w]`, `upgrade w [as r]` | weak references, by name |
+//! | `max.depth a N`, `max.descendants a N` | limits; `N` is a number or `max` |
+//! | `fail S hook N`, `panic S hook N` | the Nth call of that hook from now vetoes, or panics |
+//! | `reap` | release and free everything that can be |
+//! | `show [a]`, `events` | render a subtree; drain the recorded callbacks |
+//!
+//! [`Command`]'s `Display` is the text that parses to it again, so that a generated script can be
+//! replayed.
+
+mod lex;
+mod write;
+
+use std::slice;
+
+use thiserror::Error;
+
+use crate::hook::Hook;
+
+use self::lex::{Line, Word};
+pub use self::write::text;
+
+/// One command of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the table in the module documentation says what each does")]
+pub enum Command {
+    Hierarchy(String),
+    Use(String),
+    Destroy(String),
+    Register(String),
+    Unregister(String),
+    Bind { subsystem: String, hierarchy: String },
+    Unbind(String),
+    Mkdir(String),
+    Mv { path: String, name: String },
+    Rmdir(String),
+    Task(String),
+    Join { task: String, path: String },
+    Leave { task: String, hierarchy: Option<String> },
+    Exit(String),
+    Kill(String),
+    Get { path: String, subsystem: String, name: Option<String> },
+    Root { subsystem: String, name: Option<String> },
+    Clone { reference: String, name: Option<String> },
+    Put(String),
+    Weak { reference: String, name: Option<String> },
+    Upgrade { weak: String, name: Option<String> },
+    MaxDepth { path: String, limit: Option<u64> },
+    MaxDescendants { path: String, limit: Option<u64> },
+    Fail { subsystem: String, hook: Hook, nth: u32 },
+    Panic { subsystem: String, hook: Hook, nth: u32 },
+    Reap,
+    Show(Option<String>),
+    Events,
+}
+
+/// A script that does not parse: where, at which word, and the rule it breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}, column {column}, at `{word}`: {rule}")]
+#[non_exhaustive]
+pub struct ParseError {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The offending word; the command when something is missing after it.
+    pub word: String,
+    /// What was broken.
+    pub rule: Rule,
+}
+
+/// The rules of the language.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message of each variant says it")]
+pub enum Rule {
+    #[error("no such command")]
+    UnknownCommand,
+    #[error("an argument is missing: {usage}")]
+    Missing { usage: &'static str },
+    #[error("one argument too many: {usage}")]
+    Extra { usage: &'static str },
+    #[error("expected `as NAME`: {usage}")]
+    ExpectedAs { usage: &'static str },
+    #[error("a limit is a number or `max`")]
+    BadLimit,
+    #[error("a call is a number from 1")]
+    BadCount,
+    #[error("no such hook")]
+    UnknownHook,
+    #[error("this hook cannot veto")]
+    NoVeto,
+    #[error("the quoted word does not end on this line")]
+    OpenQuote,
+    #[error("a blank or `;` must follow a quoted word")]
+    AfterQuote,
+    #[error("unknown escape `\\{0}`")]
+    BadEscape(char),
+}
+
+/// Parses a whole script.
+///
+/// # Errors
+///
+/// The first word that breaks a rule; nothing of the script is returned then.
+pub fn parse(text: &str) -> Result<Vec<Command>, ParseError> {
+    lex::lines(text)?.iter().map(parse_line).collect()
+}
+
+fn parse_line(line: &Line) -> Result<Command, ParseError> {
+    let mut args = Args { line: line.number, verb: &line.verb, rest: line.args.iter() };
+    let command = parse_command(&mut args)?;
+    args.end()?;
+    Ok(command)
+}
+
+fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
+    Ok(match args.verb() {
+        "hierarchy" => Command::Hierarchy(args.word()?),
+        "use" => Command::Use(args.word()?),
+        "destroy" => Command::Destroy(args.word()?),
+        "register" => Command::Register(args.word()?),
+        "unregister" => Command::Unregister(args.word()?),
+        "bind" => Command::Bind { subsystem: args.word()?, hierarchy: args.word()? },
+        "unbind" => Command::Unbind(args.word()?),
+        "mkdir" => Command::Mkdir(args.word()?),
+        "mv" => Command::Mv { path: args.word()?, name: args.word()? },
+        "rmdir" => Command::Rmdir(args.word()?),
+        "task" => Command::Task(args.word()?),
+        "join" => Command::Join { task: args.word()?, path: args.word()? },
+        "leave" => Command::Leave { task: args.word()?, hierarchy: args.optional() },
+        "exit" => Command::Exit(args.word()?),
+        "kill" => Command::Kill(args.word()?),
+        "get" => {
+            Command::Get { path: args.word()?, subsystem: args.word()?, name: args.as_name()? }
+        }
+        "root" => Command::Root { subsystem: args.word()?, name: args.as_name()? },
+        "clone" => Command::Clone { reference: args.word()?, name: args.as_name()? },
+        "put" => Command::Put(args.word()?),
+        "weak" => Command::Weak { reference: args.word()?, name: args.as_name()? },
+        "upgrade" => Command::Upgrade { weak: args.word()?, name: args.as_name()? },
+        "max.depth" => Command::MaxDepth { path: args.word()?, limit: args.limit()? },
+        "max.descendants" => Command::MaxDescendants { path: args.word()?, limit: args.limit()? },
+        "fail" => Command::Fail { subsystem: args.word()?, hook: args.veto()?, nth: args.nth()? },
+        "panic" => Command::Panic { subsystem: args.word()?, hook: args.hook()?, nth: args.nth()? },
+        "reap" => Command::Reap,
+        "show" => Command::Show(args.optional()),
+        "events" => Command::Events,
+        _ => return Err(args.error(args.verb, Rule::UnknownCommand)),
+    })
+}
+
+fn usage(verb: &str) -> &'static str {
+    match verb {
+        "bind" => "bind SUBSYSTEM HIERARCHY",
+        "mv" => "mv PATH NAME",
+        "join" => "join TASK PATH",
+        "leave" => "leave TASK [HIERARCHY]",
+        "get" => "get PATH SUBSYSTEM [as NAME]",
+        "root" => "root SUBSYSTEM [as NAME]",
+        "clone" => "clone REFERENCE [as NAME]",
+        "weak" => "weak REFERENCE [as NAME]",
+        "upgrade" => "upgrade WEAK [as NAME]",
+        "max.depth" => "max.depth PATH LIMIT",
+        "max.descendants" => "max.descendants PATH LIMIT",
+        "fail" => "fail SUBSYSTEM HOOK N",
+        "panic" => "panic SUBSYSTEM HOOK N",
+        "mkdir" | "rmdir" | "kill" => "mkdir, rmdir, kill PATH",
+        "show" => "show [PATH]",
+        "reap" | "events" => "reap, events",
+        _ => "this command takes one name",
+    }
+}
+
+/// The words of one command, read from left to right.
+struct Args<'a> {
+    line: usize,
+    verb: &'a Word,
+    rest: slice::Iter<'a, Word>,
+}
+
+impl<'a> Args<'a> {
+    fn verb(&self) -> &'a str {
+        &self.verb.text
+    }
+
+    fn usage(&self) -> &'static str {
+        usage(self.verb())
+    }
+
+    fn error(&self, word: &Word, rule: Rule) -> ParseError {
+        ParseError { line: self.line, column: word.column, word: word.text.clone(), rule }
+    }
+
+    fn next(&mut self) -> Result<&'a Word, ParseError> {
+        let word = self.rest.next();
+        word.ok_or_else(|| self.error(self.verb, Rule::Missing { usage: self.usage() }))
+    }
+
+    fn word(&mut self) -> Result<String, ParseError> {
+        self.next().map(|word| word.text.clone())
+    }
+
+    fn optional(&mut self) -> Option<String> {
+        self.rest.next().map(|word| word.text.clone())
+    }
+
+    fn as_name(&mut self) -> Result<Option<String>, ParseError> {
+        match self.rest.next() {
+            None => Ok(None),
+            Some(word) if word.text == "as" => self.word().map(Some),
+            Some(word) => Err(self.error(word, Rule::ExpectedAs { usage: self.usage() })),
+        }
+    }
+
+    fn limit(&mut self) -> Result<Option<u64>, ParseError> {
+        let word = self.next()?;
+        if word.text == "max" {
+            return Ok(None);
+        }
+        number(&word.text).map(Some).ok_or_else(|| self.error(word, Rule::BadLimit))
+    }
+
+    fn nth(&mut self) -> Result<u32, ParseError> {
+        let word = self.next()?;
+        let nth = number(&word.text).and_then(|nth| u32::try_from(nth).ok());
+        nth.filter(|&nth| nth > 0).ok_or_else(|| self.error(word, Rule::BadCount))
+    }
+
+    fn hook(&mut self) -> Result<Hook, ParseError> {
+        let word = self.next()?;
+        Hook::named(&word.text).ok_or_else(|| self.error(word, Rule::UnknownHook))
+    }
+
+    fn veto(&mut self) -> Result<Hook, ParseError> {
+        let word = self.next()?;
+        let hook = Hook::named(&word.text).ok_or_else(|| self.error(word, Rule::UnknownHook))?;
+        if hook.can_veto() { Ok(hook) } else { Err(self.error(word, Rule::NoVeto)) }
+    }
+
+    fn end(mut self) -> Result<(), ParseError> {
+        match self.rest.next() {
+            None => Ok(()),
+            Some(word) => Err(self.error(word, Rule::Extra { usage: self.usage() })),
+        }
+    }
+}
+
+/// Parses digits only: no sign, no blank, no overflow.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}

@@ -1,0 +1,124 @@
+//! Commands as text: what [`super::parse`] reads again.
+
+use std::fmt::{Display, Formatter, Result, Write};
+
+use super::Command;
+
+impl Display for Command {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(self.verb())?;
+        for word in self.words() {
+            f.write_char(' ')?;
+            f.write_str(&quote(&word))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a script, one command a line.
+#[must_use]
+pub fn text(commands: &[Command]) -> String {
+    commands.iter().map(|command| format!("{command}\n")).collect()
+}
+
+impl Command {
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Hierarchy(_) => "hierarchy",
+            Self::Use(_) => "use",
+            Self::Destroy(_) => "destroy",
+            Self::Register(_) => "register",
+            Self::Unregister(_) => "unregister",
+            Self::Bind { .. } => "bind",
+            Self::Unbind(_) => "unbind",
+            Self::Mkdir(_) => "mkdir",
+            Self::Mv { .. } => "mv",
+            Self::Rmdir(_) => "rmdir",
+            Self::Task(_) => "task",
+            Self::Join { .. } => "join",
+            Self::Leave { .. } => "leave",
+            Self::Exit(_) => "exit",
+            Self::Kill(_) => "kill",
+            Self::Get { .. } => "get",
+            Self::Root { .. } => "root",
+            Self::Clone { .. } => "clone",
+            Self::Put(_) => "put",
+            Self::Weak { .. } => "weak",
+            Self::Upgrade { .. } => "upgrade",
+            Self::MaxDepth { .. } => "max.depth",
+            Self::MaxDescendants { .. } => "max.descendants",
+            Self::Fail { .. } => "fail",
+            Self::Panic { .. } => "panic",
+            Self::Reap => "reap",
+            Self::Show(_) => "show",
+            Self::Events => "events",
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        match self {
+            Self::Hierarchy(word)
+            | Self::Use(word)
+            | Self::Destroy(word)
+            | Self::Register(word)
+            | Self::Unregister(word)
+            | Self::Unbind(word)
+            | Self::Mkdir(word)
+            | Self::Rmdir(word)
+            | Self::Task(word)
+            | Self::Exit(word)
+            | Self::Kill(word)
+            | Self::Put(word) => vec![word.clone()],
+            Self::Bind { subsystem: first, hierarchy: second }
+            | Self::Mv { path: first, name: second }
+            | Self::Join { task: first, path: second } => vec![first.clone(), second.clone()],
+            Self::Leave { task, hierarchy } => {
+                [task].into_iter().chain(hierarchy).cloned().collect()
+            }
+            Self::Get { path, subsystem, name } => named(&[path, subsystem], name.as_ref()),
+            Self::Root { subsystem: what, name }
+            | Self::Clone { reference: what, name }
+            | Self::Weak { reference: what, name }
+            | Self::Upgrade { weak: what, name } => named(&[what], name.as_ref()),
+            Self::MaxDepth { path, limit } | Self::MaxDescendants { path, limit } => {
+                vec![
+                    path.clone(),
+                    limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string()),
+                ]
+            }
+            Self::Fail { subsystem, hook, nth } | Self::Panic { subsystem, hook, nth } => {
+                vec![subsystem.clone(), hook.to_string(), nth.to_string()]
+            }
+            Self::Show(path) => path.iter().cloned().collect(),
+            Self::Reap | Self::Events => Vec::new(),
+        }
+    }
+}
+
+fn named(words: &[&String], name: Option<&String>) -> Vec<String> {
+    let mut words: Vec<String> = words.iter().copied().cloned().collect();
+    if let Some(name) = name {
+        words.extend(["as".to_owned(), name.clone()]);
+    }
+    words
+}
+
+/// Quotes a word that would not be read back as it is.
+fn quote(word: &str) -> String {
+    let odd = |char: char| char.is_whitespace() || matches!(char, ';' | '\0' | '\\');
+    if !word.is_empty() && !word.starts_with(['"', '#']) && !word.contains(odd) {
+        return word.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for char in word.chars() {
+        match char {
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\0' => quoted.push_str("\\0"),
+            '"' | '\\' => quoted.extend(['\\', char]),
+            _ => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,62 @@
+//! What a script can see of a tree, without the objects: filled by `check.rs` from a real registry
+//! and by `model.rs` from the reference model, written by `render.rs`.
+
+/// The current hierarchy, or a subtree of it, and what hangs outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct View {
+    /// Sorted by path, parents first.
+    pub groups: Vec<GroupView>,
+    /// Registered controllers bound nowhere, and who holds their root css.
+    pub inactive: Vec<(String, CssView)>,
+    /// Named references to css whose group has gone, by name.
+    pub detached: Vec<DetachedView>,
+}
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct GroupView {
+    /// From the root of the hierarchy, `/` for the root itself.
+    pub path: String,
+    /// Names of the bound controllers; on the root only.
+    pub controllers: Vec<String>,
+    /// `cgroup.events`: whether a member sits here or below.
+    pub populated: bool,
+    /// `None` is `max`.
+    pub max_depth: Option<u64>,
+    /// `None` is `max`.
+    pub max_descendants: Option<u64>,
+    /// Groups below.
+    pub descendants: u32,
+    /// Removed groups below whose css are not all gone.
+    pub dying_descendants: u32,
+    /// Direct members, sorted.
+    pub members: Vec<String>,
+    /// The group's css by subsystem, in the order of registration.
+    pub css: Vec<(String, CssView)>,
+}
+
+/// One css.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CssView {
+    /// `online`, `dying`, `offline` or `released`.
+    pub stage: String,
+    /// Names of the references held by the script, sorted.
+    pub holders: Vec<String>,
+}
+
+/// A reference that outlived its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DetachedView {
+    /// The reference's name.
+    pub name: String,
+    /// The subsystem's.
+    pub subsystem: String,
+    /// The group's path, as it can still be read.
+    pub path: String,
+    /// As in [`CssView`].
+    pub stage: String,
+}
