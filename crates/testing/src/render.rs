@@ -1,7 +1,7 @@
 //! Writes a [`View`] the way `cat` shows cgroupfs: one block a group, one flat-keyed line a file.
 //!
 //! Sorted, and without ids, addresses and times, so that it can stand in a snapshot. Lines that say
-//! nothing are left out: limits at `max`, no controllers, no members.
+//! nothing are left out: limits at `max`, no controllers, no members, nothing below.
 
 use std::fmt::Write;
 
@@ -36,8 +36,10 @@ fn render_group(out: &mut String, group: &GroupView) {
         line(out, format_args!("  cgroup.max.descendants: {limit}"));
     }
     let (descendants, dying) = (group.descendants, group.dying_descendants);
-    let stat = format_args!("nr_descendants {descendants} nr_dying_descendants {dying}");
-    line(out, format_args!("  cgroup.stat: {stat}"));
+    if descendants + dying > 0 {
+        let stat = format_args!("nr_descendants {descendants} nr_dying_descendants {dying}");
+        line(out, format_args!("  cgroup.stat: {stat}"));
+    }
     if !group.members.is_empty() {
         line(out, format_args!("  cgroup.tasks: {}", group.members.join(" ")));
     }

@@ -13,6 +13,13 @@ pub struct View {
     pub detached: Vec<DetachedView>,
 }
 
+impl View {
+    /// Puts groups into the order of their paths, name by name.
+    pub(crate) fn sort(&mut self) {
+        self.groups.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+    }
+}
+
 /// One group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -29,7 +36,7 @@ pub struct GroupView {
     pub max_descendants: Option<u64>,
     /// Groups below.
     pub descendants: u32,
-    /// Removed groups below whose css are not all gone.
+    /// Removed groups below whose css are not all released.
     pub dying_descendants: u32,
     /// Direct members, sorted.
     pub members: Vec<String>,

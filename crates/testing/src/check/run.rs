@@ -1,0 +1,135 @@
+//! The commands that take more than one call.
+
+use fief_core::{Cgroup, CssRef, Limit, Removal};
+
+use super::{Session, done};
+use crate::{
+    hook::Hook,
+    inject::Action,
+    names::{fresh, split},
+    recorder::{Recorder, Recording},
+    refusal::{Failure, Refusal},
+};
+
+type Outcome = Result<String, Failure>;
+
+impl Session {
+    pub(super) fn hierarchy(&mut self, name: &str) -> Outcome {
+        self.current = Some(self.registry.create_hierarchy(name)?);
+        Ok(String::new())
+    }
+
+    pub(super) fn select(&mut self, name: &str) -> Outcome {
+        self.current = Some(self.named(name)?);
+        Ok(String::new())
+    }
+
+    pub(super) fn register(&mut self, name: &str) -> Outcome {
+        let controller = self.registry.register(Recorder::new(name, &self.log))?;
+        self.controllers.push(controller);
+        Ok(String::new())
+    }
+
+    pub(super) fn unregister(&mut self, name: &str) -> Outcome {
+        self.controller(name)?.unregister()?;
+        self.controllers.retain(|controller| controller.name() != name);
+        Ok(String::new())
+    }
+
+    pub(super) fn mkdir(&self, path: &str) -> Outcome {
+        let (parent, name) = split(path);
+        self.group(parent)?.create_child(name)?;
+        Ok(String::new())
+    }
+
+    pub(super) fn rmdir(&self, path: &str) -> Outcome {
+        Ok(done(self.group(path)?.remove(Removal::Detach)?))
+    }
+
+    pub(super) fn task(&mut self, name: &str) -> Outcome {
+        if self.member(name).is_ok() {
+            return Err(Refusal::Taken(name.to_owned()).into());
+        }
+        let task = self.registry.create_task(name)?;
+        let (log, line) = (self.log.clone(), format!("cancel {name}"));
+        task.on_cancel(move || log.push(line.clone()));
+        self.tasks.push(task);
+        Ok(String::new())
+    }
+
+    pub(super) fn leave(&self, task: &str, hierarchy: Option<&str>) -> Outcome {
+        let task = self.member(task)?;
+        match hierarchy {
+            Some(hierarchy) => task.leave(&self.named(hierarchy)?)?,
+            None => task.leave(self.current()?)?,
+        }
+        Ok(String::new())
+    }
+
+    pub(super) fn exit(&mut self, name: &str) -> Outcome {
+        let at = self.tasks.iter().position(|task| task.name() == name);
+        let at = at.ok_or_else(|| Refusal::UnknownTask(name.to_owned()))?;
+        drop(self.tasks.remove(at));
+        Ok(String::new())
+    }
+
+    pub(super) fn get(&mut self, path: &str, subsystem: &str, name: Option<&str>) -> Outcome {
+        let group = self.group(path)?;
+        let css = self.controller(subsystem)?.css(&group);
+        let css = css.ok_or_else(|| Refusal::NoCss { subsystem: subsystem.to_owned() })?;
+        self.hold(css, name)
+    }
+
+    pub(super) fn root(&mut self, subsystem: &str, name: Option<&str>) -> Outcome {
+        let css = self.controller(subsystem)?.root().ok_or(Refusal::Gone)?;
+        self.hold(css, name)
+    }
+
+    pub(super) fn clone_reference(&mut self, reference: &str, name: Option<&str>) -> Outcome {
+        let css = self.held(reference)?.clone();
+        self.hold(css, name)
+    }
+
+    pub(super) fn put(&mut self, name: &str) -> Outcome {
+        self.held(name)?;
+        drop(self.references.remove(name));
+        Ok(String::new())
+    }
+
+    pub(super) fn weak(&mut self, reference: &str, name: Option<&str>) -> Outcome {
+        let weak = CssRef::downgrade(self.held(reference)?);
+        let name = fresh(name, 'w', |name| self.weaks.contains_key(name))?;
+        self.weaks.insert(name, weak);
+        Ok(String::new())
+    }
+
+    pub(super) fn upgrade(&mut self, weak: &str, name: Option<&str>) -> Outcome {
+        let unknown = || Refusal::UnknownReference(weak.to_owned());
+        let weak = self.weaks.get(weak).ok_or_else(unknown)?;
+        let css = weak.upgrade().ok_or(Refusal::Gone)?;
+        self.hold(css, name)
+    }
+
+    pub(super) fn inject(&self, name: &str, hook: Hook, nth: u32, panic: bool) -> Outcome {
+        let action = if panic { Action::Panic } else { Action::Veto };
+        self.controller(name)?.subsystem().inject(hook, nth, action);
+        Ok(String::new())
+    }
+
+    /// Finds a group by its path from the current root.
+    pub(super) fn group(&self, path: &str) -> Result<Cgroup, Failure> {
+        let relative = path.strip_prefix('/').unwrap_or(path);
+        Ok(self.current()?.lookup(&format!("/{relative}"))?)
+    }
+
+    fn hold(&mut self, css: CssRef<Recording>, name: Option<&str>) -> Outcome {
+        let name = fresh(name, 'r', |name| self.references.contains_key(name))?;
+        self.references.insert(name, css);
+        Ok(String::new())
+    }
+}
+
+/// The core's spelling of a limit.
+pub(super) fn limit(limit: Option<u64>) -> Limit {
+    limit.map_or(Limit::Max, Limit::At)
+}

@@ -1,0 +1,184 @@
+//! A subsystem that writes down every callback, and fails where it is told to.
+
+use fief_core::{Css, HookError, Member, Migration, Subsystem};
+
+use crate::{
+    hook::Hook,
+    inject::{Action, Plan, event},
+    sync::{Arc, Mutex, lock},
+};
+
+/// The recorded callbacks of all subsystems of a session, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Appends a line.
+    pub fn push(&self, line: String) {
+        lock(&self.0).push(line);
+    }
+
+    /// Takes all lines.
+    #[must_use]
+    pub fn drain(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.0))
+    }
+}
+
+/// The recording subsystem.
+#[derive(Debug)]
+pub struct Recorder {
+    name: String,
+    log: Log,
+    plan: Arc<Mutex<Plan>>,
+}
+
+/// A css's state: knows its last path, so that its drop can be recorded.
+#[derive(Debug)]
+pub struct Recording {
+    subsystem: String,
+    path: Mutex<String>,
+    log: Log,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Recorder {
+    /// Makes a subsystem that records into `log`.
+    #[must_use]
+    pub fn new(name: &str, log: &Log) -> Self {
+        Self { name: name.to_owned(), log: log.clone(), plan: Arc::default() }
+    }
+
+    /// Plans a failure for the `nth` call of `hook` from now, from 1.
+    pub fn inject(&self, hook: Hook, nth: u32, action: Action) {
+        lock(&self.plan).add(hook, nth, action);
+    }
+
+    fn call(&self, hook: Hook, what: &str) -> Result<(), HookError> {
+        record(&self.name, &self.log, &self.plan, hook, what)
+    }
+
+    fn tell(&self, hook: Hook, css: &Css<Recording>) {
+        let path = path(css);
+        path.clone_into(&mut lock(&css.path));
+        self.call(hook, &path).ok();
+    }
+}
+
+impl Recording {
+    /// Returns the name of the subsystem.
+    #[must_use]
+    pub fn subsystem(&self) -> &str {
+        &self.subsystem
+    }
+}
+
+impl Subsystem for Recorder {
+    type State = Recording;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn new_css(&self, parent: Option<&Css<Recording>>) -> Result<Recording, HookError> {
+        let under = parent.map_or_else(|| "root".to_owned(), |css| format!("under {}", path(css)));
+        self.call(Hook::NewCss, &under)?;
+        let (log, plan) = (self.log.clone(), Arc::clone(&self.plan));
+        Ok(Recording { subsystem: self.name.clone(), path: Mutex::new(under), log, plan })
+    }
+
+    fn online(&self, css: &Css<Recording>) -> Result<(), HookError> {
+        let path = path(css);
+        path.clone_into(&mut lock(&css.path));
+        self.call(Hook::Online, &path)
+    }
+
+    fn killed(&self, css: &Css<Recording>) {
+        self.tell(Hook::Killed, css);
+    }
+
+    fn offline(&self, css: &Css<Recording>) {
+        self.tell(Hook::Offline, css);
+    }
+
+    fn released(&self, css: &Css<Recording>) {
+        self.tell(Hook::Released, css);
+    }
+
+    fn drain(&self, css: &Css<Recording>) {
+        self.tell(Hook::Drain, css);
+    }
+
+    fn bound(&self, root: &Css<Recording>) {
+        self.tell(Hook::Bound, root);
+    }
+
+    fn can_attach(&self, migration: &Migration<'_, Recording>) -> Result<(), HookError> {
+        self.call(Hook::CanAttach, &moves(migration))
+    }
+
+    fn cancel_attach(&self, migration: &Migration<'_, Recording>) {
+        self.call(Hook::CancelAttach, &moves(migration)).ok();
+    }
+
+    fn attach(&self, migration: &Migration<'_, Recording>) {
+        self.call(Hook::Attach, &moves(migration)).ok();
+    }
+
+    fn post_attach(&self, migration: &Migration<'_, Recording>) {
+        self.call(Hook::PostAttach, &moves(migration)).ok();
+    }
+
+    fn can_fork(&self, css: &Css<Recording>, member: &Member) -> Result<(), HookError> {
+        self.call(Hook::CanFork, &place(css, member))
+    }
+
+    fn cancel_fork(&self, css: &Css<Recording>, member: &Member) {
+        self.call(Hook::CancelFork, &place(css, member)).ok();
+    }
+
+    fn fork(&self, css: &Css<Recording>, member: &Member) {
+        self.call(Hook::Fork, &place(css, member)).ok();
+    }
+
+    fn exit(&self, css: &Css<Recording>, member: &Member) {
+        self.call(Hook::Exit, &place(css, member)).ok();
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let path = lock(&self.path).clone();
+        record(&self.subsystem, &self.log, &self.plan, Hook::Free, &path).ok();
+    }
+}
+
+fn record(
+    subsystem: &str,
+    log: &Log,
+    plan: &Mutex<Plan>,
+    hook: Hook,
+    what: &str,
+) -> Result<(), HookError> {
+    let action = lock(plan).call(hook);
+    log.push(event(subsystem, hook, what, action));
+    match action {
+        None => Ok(()),
+        Some(Action::Veto) => Err("injected".into()),
+        // Past the panic hook, so that a test prints nothing.
+        Some(Action::Panic) => std::panic::resume_unwind(Box::new("injected")),
+    }
+}
+
+fn path(css: &Css<Recording>) -> String {
+    css.path()
+}
+
+fn moves(migration: &Migration<'_, Recording>) -> String {
+    let (from, to) = (path(migration.source), path(migration.target));
+    format!("{} {from} -> {to}", migration.task.name)
+}
+
+fn place(css: &Css<Recording>, member: &Member) -> String {
+    format!("{} at {}", member.name, path(css))
+}
