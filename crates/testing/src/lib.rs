@@ -12,4 +12,5 @@ pub mod view;
 pub mod render;
 pub mod recorder;
 pub mod check;
+pub mod model;
 mod sync;

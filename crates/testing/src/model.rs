@@ -1,0 +1,159 @@
+//! The reference model: what the core is to do, in plain single-threaded data.
+//!
+//! Nothing is ever taken out of the lists and nothing is counted ahead: whether a css is held, a
+//! group populated or a name free is looked up when asked. `tests/model.rs` runs the same scripts
+//! here and on a real registry and compares results, trees and callbacks.
+
+mod attach;
+mod css;
+mod references;
+mod subsystem;
+mod tree;
+mod view;
+
+use std::collections::BTreeMap;
+
+use crate::{inject::Plan, script::Command};
+
+/// What a command printed, or the kind of its error.
+pub type Outcome = Result<String, &'static str>;
+
+/// The whole universe of a script.
+#[derive(Debug, Default)]
+pub struct Model {
+    trees: Vec<Tree>,
+    groups: Vec<Group>,
+    css: Vec<Css>,
+    /// In order of registration.
+    subsystems: Vec<Subsystem>,
+    /// The living ones, in order of creation.
+    tasks: Vec<Task>,
+    references: BTreeMap<String, CssId>,
+    weaks: BTreeMap<String, CssId>,
+    current: Option<TreeId>,
+    /// Css whose last reference is gone, in the order in which that happened.
+    unheld: Vec<CssId>,
+    events: Vec<String>,
+}
+
+type TreeId = usize;
+type GroupId = usize;
+type CssId = usize;
+
+#[derive(Debug)]
+struct Tree {
+    name: String,
+    root: GroupId,
+    destroyed: bool,
+}
+
+#[derive(Debug)]
+struct Group {
+    tree: TreeId,
+    parent: Option<GroupId>,
+    name: String,
+    /// False for one whose creation was undone.
+    born: bool,
+    removed: bool,
+    max_depth: Option<u64>,
+    max_descendants: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Made,
+    Online,
+    Offline,
+    Released,
+    Freed,
+}
+
+#[derive(Debug)]
+struct Css {
+    subsystem: usize,
+    parent: Option<CssId>,
+    /// `None` is the root of the hidden default hierarchy.
+    group: Option<GroupId>,
+    stage: Stage,
+    /// False for one whose creation was undone: no hook but the drop sees it again.
+    came_online: bool,
+    /// Where it was when a hook last saw it.
+    seen_at: String,
+}
+
+#[derive(Debug)]
+struct Subsystem {
+    name: String,
+    registered: bool,
+    root: CssId,
+    /// `None` is inactive.
+    tree: Option<TreeId>,
+    plan: Plan,
+}
+
+#[derive(Debug)]
+struct Task {
+    name: String,
+    /// Where it sits, for trees where that is not the root.
+    places: BTreeMap<TreeId, GroupId>,
+}
+
+impl Model {
+    /// Runs one command.
+    ///
+    /// # Errors
+    ///
+    /// The kind of the error that the core is to give; nothing has changed then.
+    pub fn apply(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Hierarchy(name) => self.hierarchy(name),
+            Command::Use(name) => self.select(name),
+            Command::Destroy(name) => self.destroy(name),
+            Command::Register(name) => self.register(name),
+            Command::Unregister(name) => self.unregister(name),
+            Command::Bind { subsystem, hierarchy } => self.bind(subsystem, hierarchy),
+            Command::Unbind(name) => self.unbind(name),
+            Command::Mkdir(path) => self.mkdir(path),
+            Command::Mv { path, name } => self.mv(path, name),
+            Command::Rmdir(path) => self.rmdir(path),
+            Command::Task(name) => self.task(name),
+            Command::Join { task, path } => self.join(task, path),
+            Command::Leave { task, hierarchy } => self.leave(task, hierarchy.as_deref()),
+            Command::Exit(name) => self.exit(name),
+            Command::Kill(path) => self.kill(path),
+            Command::Get { path, subsystem, name } => self.get(path, subsystem, name.as_deref()),
+            Command::Root { subsystem, name } => self.root(subsystem, name.as_deref()),
+            Command::Clone { reference, name } => self.clone_reference(reference, name.as_deref()),
+            Command::Put(name) => self.put(name),
+            Command::Weak { reference, name } => self.weak(reference, name.as_deref()),
+            Command::Upgrade { weak, name } => self.upgrade(weak, name.as_deref()),
+            Command::MaxDepth { path, limit } => self.max_depth(path, *limit),
+            Command::MaxDescendants { path, limit } => self.max_descendants(path, *limit),
+            Command::Fail { subsystem, hook, nth } => self.inject(subsystem, *hook, *nth, false),
+            Command::Panic { subsystem, hook, nth } => self.inject(subsystem, *hook, *nth, true),
+            Command::Reap => self.reap(),
+            Command::Show(path) => self.show(path.as_deref()),
+            Command::Events => Ok(self.drain_events()),
+        }
+    }
+
+    /// Gives up every task and reference, so that only groups and roots hold something.
+    pub fn let_go(&mut self) {
+        while let Some(task) = self.tasks.first() {
+            let name = task.name.clone();
+            self.exit(&name).ok();
+        }
+        while let Some(name) = self.references.keys().next().cloned() {
+            self.put(&name).ok();
+        }
+        self.weaks.clear();
+    }
+
+    fn drain_events(&mut self) -> String {
+        self.events.drain(..).map(|event| event + "\n").collect()
+    }
+
+    fn current(&self) -> Result<TreeId, &'static str> {
+        self.current.ok_or("NothingSelected")
+    }
+}

@@ -1,0 +1,130 @@
+//! The life of a css, and the callbacks on the way.
+
+use super::{Css, CssId, GroupId, Model, Outcome, Stage};
+use crate::{
+    hook::Hook,
+    inject::{Action, event},
+};
+
+impl Model {
+    /// Creates the css of a new group: all made, then all brought online; undone when one refuses.
+    pub(super) fn create_css(&mut self, group: GroupId) -> Result<(), &'static str> {
+        let first = self.css.len();
+        let bound = self.bound_to(self.groups[group].tree);
+        for &index in &bound {
+            if self.make_one(group, index).is_err() {
+                self.undo_css(first, first);
+                return Err("Vetoed");
+            }
+        }
+        for (css, &index) in (first..).zip(&bound) {
+            let path = self.path(group);
+            self.css[css].seen_at.clone_from(&path);
+            if self.call(index, Hook::Online, &path).is_err() {
+                self.undo_css(first, css);
+                return Err("Vetoed");
+            }
+            self.css[css].stage = Stage::Online;
+            self.css[css].came_online = true;
+        }
+        Ok(())
+    }
+
+    fn make_one(&mut self, group: GroupId, index: usize) -> Result<(), ()> {
+        let parent = self.groups[group].parent.and_then(|parent| self.css_of(parent, index));
+        let seen_at =
+            parent.map_or_else(String::new, |css| format!("under {}", self.css_path(css)));
+        self.call(index, Hook::NewCss, &seen_at)?;
+        let (stage, group, came_online) = (Stage::Made, Some(group), false);
+        self.css.push(Css { subsystem: index, parent, group, stage, came_online, seen_at });
+        Ok(())
+    }
+
+    /// Takes the newest css back: from `first` those that came online, from `failed` the others.
+    fn undo_css(&mut self, first: CssId, failed: CssId) {
+        self.bury(&(first..failed).collect::<Vec<_>>());
+        for css in failed..self.css.len() {
+            self.css[css].stage = Stage::Offline;
+            self.note_unheld(css);
+        }
+    }
+
+    /// Takes css offline, those of one group together.
+    pub(super) fn bury(&mut self, all: &[CssId]) {
+        for hook in [Hook::Drain, Hook::Killed, Hook::Offline] {
+            for &css in all {
+                self.call_css(css, hook);
+            }
+        }
+        for &css in all {
+            self.css[css].stage = Stage::Offline;
+            self.note_unheld(css);
+        }
+    }
+
+    /// Notes when a css that is offline has lost its last reference; call after taking one away.
+    pub(super) fn note_unheld(&mut self, css: CssId) {
+        if self.css[css].stage == Stage::Offline && !self.is_held(css) {
+            self.unheld.push(css);
+        }
+    }
+
+    /// Releases and frees what nobody holds; what that lets go of comes in the next round.
+    pub(super) fn reap(&mut self) -> Outcome {
+        while !self.unheld.is_empty() {
+            let round = std::mem::take(&mut self.unheld);
+            for &css in &round {
+                if self.css[css].came_online {
+                    self.call_css(css, Hook::Released);
+                }
+                self.css[css].stage = Stage::Released;
+            }
+            for css in round {
+                let path = self.css[css].seen_at.clone();
+                self.call(self.css[css].subsystem, Hook::Free, &path).ok();
+                self.css[css].stage = Stage::Freed;
+                if let Some(parent) = self.css[css].parent {
+                    self.note_unheld(parent);
+                }
+            }
+        }
+        Ok(String::new())
+    }
+
+    /// Whether a script's reference or an unfreed child keeps it.
+    pub(super) fn is_held(&self, css: CssId) -> bool {
+        let child = |other: &Css| other.parent == Some(css) && other.stage != Stage::Freed;
+        self.references.values().any(|&held| held == css) || self.css.iter().any(child)
+    }
+
+    /// The live css of a group, in order of registration.
+    pub(super) fn live_css(&self, group: GroupId) -> Vec<CssId> {
+        self.registered().into_iter().filter_map(|index| self.css_of(group, index)).collect()
+    }
+
+    /// The live css of a subsystem at a group.
+    pub(super) fn css_of(&self, group: GroupId, index: usize) -> Option<CssId> {
+        self.css.iter().position(|css| {
+            css.stage == Stage::Online && css.group == Some(group) && css.subsystem == index
+        })
+    }
+
+    pub(super) fn css_path(&self, css: CssId) -> String {
+        self.css[css].group.map_or_else(|| "/".to_owned(), |group| self.path(group))
+    }
+
+    /// Calls a hook that only looks at a css.
+    pub(super) fn call_css(&mut self, css: CssId, hook: Hook) {
+        let path = self.css_path(css);
+        self.css[css].seen_at.clone_from(&path);
+        self.call(self.css[css].subsystem, hook, &path).ok();
+    }
+
+    /// Records a callback; an error when it was planned to veto or to panic.
+    pub(super) fn call(&mut self, index: usize, hook: Hook, what: &str) -> Result<(), ()> {
+        let subsystem = &mut self.subsystems[index];
+        let action: Option<Action> = subsystem.plan.call(hook);
+        self.events.push(event(&subsystem.name, hook, what, action));
+        action.map_or(Ok(()), |_| Err(()))
+    }
+}

@@ -1,0 +1,93 @@
+//! What `show` prints, according to the model.
+
+use super::{CssId, Group, GroupId, Model, Outcome, Stage};
+use crate::{
+    render::render,
+    view::{CssView, DetachedView, GroupView, View},
+};
+
+impl Model {
+    pub(super) fn show(&self, path: Option<&str>) -> Outcome {
+        let top = self.lookup(path.unwrap_or("/"))?;
+        let mut groups = vec![top];
+        groups.extend(self.descendants(top));
+        let mut view = View {
+            groups: groups.into_iter().map(|group| self.group_view(group)).collect(),
+            inactive: self.inactive(),
+            detached: self.detached(),
+        };
+        view.sort();
+        Ok(render(&view))
+    }
+
+    fn group_view(&self, group: GroupId) -> GroupView {
+        let below = self.descendants(group);
+        let tree = self.groups[group].tree;
+        let is_root = self.groups[group].parent.is_none();
+        let bound = if is_root { self.bound_to(tree) } else { Vec::new() };
+        let name = |task: usize| self.tasks[task].name.clone();
+        let mut members: Vec<String> = self.members(group).into_iter().map(name).collect();
+        members.sort();
+        let css_view = |css: CssId| (self.subsystem_of(css), self.css_view(css));
+        GroupView {
+            path: self.path(group),
+            controllers: bound.iter().map(|&index| self.subsystems[index].name.clone()).collect(),
+            populated: [group].iter().chain(&below).any(|&group| !self.members(group).is_empty()),
+            max_depth: self.groups[group].max_depth,
+            max_descendants: self.groups[group].max_descendants,
+            descendants: count(below.len()),
+            dying_descendants: self.dying(group),
+            members,
+            css: self.live_css(group).into_iter().map(css_view).collect(),
+        }
+    }
+
+    fn css_view(&self, css: CssId) -> CssView {
+        let held = self.references.iter().filter(|&(_, &held)| held == css);
+        CssView { stage: self.stage(css), holders: held.map(|(name, _)| name.clone()).collect() }
+    }
+
+    fn stage(&self, css: CssId) -> String {
+        format!("{:?}", self.css[css].stage).to_lowercase()
+    }
+
+    /// Removed groups below with a css that is not released.
+    fn dying(&self, group: GroupId) -> u32 {
+        let lingers = |other: GroupId| {
+            self.css.iter().any(|css| css.group == Some(other) && css.stage < Stage::Released)
+        };
+        let dying = |&other: &GroupId| {
+            let Group { born, removed, .. } = self.groups[other];
+            born && removed
+                && other != group
+                && self.ancestors(other).contains(&group)
+                && lingers(other)
+        };
+        count((0..self.groups.len()).filter(dying).count())
+    }
+
+    fn inactive(&self) -> Vec<(String, CssView)> {
+        let all = self.registered().into_iter().map(|index| &self.subsystems[index]);
+        let inactive = all.filter(|subsystem| subsystem.tree.is_none());
+        inactive.map(|subsystem| (subsystem.name.clone(), self.css_view(subsystem.root))).collect()
+    }
+
+    fn subsystem_of(&self, css: CssId) -> String {
+        self.subsystems[self.css[css].subsystem].name.clone()
+    }
+
+    fn detached(&self) -> Vec<DetachedView> {
+        let gone = self.references.iter().filter(|&(_, &css)| self.css[css].stage > Stage::Online);
+        let view = |(name, &css): (&String, &CssId)| DetachedView {
+            name: name.clone(),
+            subsystem: self.subsystem_of(css),
+            path: self.css_path(css),
+            stage: self.stage(css),
+        };
+        gone.map(view).collect()
+    }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,211 @@
+//! Random scripts: the core does what the reference model says, command by command.
+//!
+//! `PROPTEST_CASES` sets the number of scripts. A script that differs is printed as text; put it
+//! into `SCRIPTS` below, and `check` replays it.
+
+use std::env;
+
+use fief_testing::{
+    check::Session,
+    hook::Hook,
+    model::Model,
+    script::{Command, parse, text},
+};
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{Config, FileFailurePersistence},
+};
+
+/// Scripts on which core and model once differed.
+const SCRIPTS: &[&str] = &[
+    // Controllers are asked in order of registration, wherever the core keeps them.
+    "hierarchy h; register memory; register cpu; unregister memory; reap; register io; task t1",
+];
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_core_does_what_the_model_says(script in script()) {
+        compare(&script).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[test]
+fn scripts_that_once_differed_agree() {
+    for script in SCRIPTS {
+        let commands = parse(script).expect("a script that parses");
+        if let Err(difference) = compare(&commands) {
+            panic!("{difference}");
+        }
+    }
+}
+
+fn config() -> Config {
+    let cases = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let file = FileFailurePersistence::Direct("proptest-regressions/model.txt");
+    Config {
+        cases: cases.unwrap_or(64),
+        failure_persistence: Some(Box::new(file)),
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    }
+}
+
+/// Runs a script on both; the error is the script up to the difference, and the difference.
+fn compare(commands: &[Command]) -> Result<(), String> {
+    let (mut session, mut model) = (Session::new(), Model::default());
+    for (index, command) in commands.iter().enumerate() {
+        let differ = |what, real: &str, expected: &str| {
+            let script = text(&commands[..=index]);
+            format!("{what} differs after\n\n{script}\ncore:\n{real}\nmodel:\n{expected}")
+        };
+        let real = session.apply(command).map_err(|failure| failure.kind);
+        let expected = model.apply(command).map_err(str::to_owned);
+        if real != expected {
+            return Err(differ("the result", &format!("{real:?}"), &format!("{expected:?}")));
+        }
+        look(&mut session, &mut model)
+            .map_err(|(real, expected)| differ("the tree", &real, &expected))?;
+    }
+    session.let_go();
+    model.let_go();
+    session.apply(&Command::Reap).expect("nothing stands in the way");
+    model.apply(&Command::Reap).expect("nothing stands in the way");
+    look(&mut session, &mut model).map_err(|(real, expected)| {
+        format!("the end differs after\n\n{}\ncore:\n{real}\nmodel:\n{expected}", text(commands))
+    })
+}
+
+/// Compares the tree and the callbacks since the last look.
+fn look(session: &mut Session, model: &mut Model) -> Result<(), (String, String)> {
+    for command in [Command::Events, Command::Show(None)] {
+        let real = session.apply(&command).map_err(|failure| failure.kind);
+        let expected = model.apply(&command).map_err(str::to_owned);
+        if real != expected {
+            let printed = |outcome: Result<String, String>| outcome.unwrap_or_else(|kind| kind);
+            return Err((printed(real), printed(expected)));
+        }
+    }
+    Ok(())
+}
+
+/// A beginning that leads somewhere, then anything.
+fn script() -> impl Strategy<Value = Vec<Command>> {
+    let beginnings = [
+        "hierarchy h",
+        "hierarchy h; register memory; bind memory h",
+        "hierarchy h; register memory; register cpu; unregister memory; reap",
+        "hierarchy h; register memory; bind memory h; mkdir a; mkdir a/b",
+        "hierarchy h; register memory; register cpu; bind memory h; bind cpu h; task t1; mkdir a",
+        "hierarchy g; hierarchy h; register memory; register cpu; bind memory h; bind cpu g; mkdir a",
+    ];
+    let beginning =
+        select(beginnings.to_vec()).prop_map(|script| parse(script).expect("a script that parses"));
+    (beginning, prop::collection::vec(command(), 1..40))
+        .prop_map(|(beginning, rest)| beginning.into_iter().chain(rest).collect())
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        10 => path().prop_map(Command::Mkdir),
+        6 => path().prop_map(Command::Rmdir),
+        2 => (path(), group()).prop_map(|(path, name)| Command::Mv { path, name }),
+        10 => references(),
+        8 => members(),
+        2 => limits(),
+        3 => injections(),
+        3 => universe(),
+        3 => Just(Command::Reap),
+    ]
+}
+
+fn references() -> impl Strategy<Value = Command> {
+    let name = || prop::option::weighted(0.3, one_of(&["r1", "r2", "r3", "r4"]));
+    let held = || one_of(&["r1", "r1", "r2", "r3", "r4"]);
+    prop_oneof![
+        4 => (path(), subsystem(), name())
+            .prop_map(|(path, subsystem, name)| Command::Get { path, subsystem, name }),
+        1 => (subsystem(), name()).prop_map(|(subsystem, name)| Command::Root { subsystem, name }),
+        1 => (held(), name()).prop_map(|(reference, name)| Command::Clone { reference, name }),
+        4 => held().prop_map(Command::Put),
+        1 => held().prop_map(|reference| Command::Weak { reference, name: None }),
+        1 => (one_of(&["w1", "w2"]), name()).prop_map(|(weak, name)| Command::Upgrade { weak, name }),
+    ]
+}
+
+fn members() -> impl Strategy<Value = Command> {
+    let task = || one_of(&["t1", "t1", "t2", "t3"]);
+    prop_oneof![
+        2 => task().prop_map(Command::Task),
+        6 => (task(), path()).prop_map(|(task, path)| Command::Join { task, path }),
+        2 => (task(), prop::option::of(hierarchy()))
+            .prop_map(|(task, hierarchy)| Command::Leave { task, hierarchy }),
+        2 => task().prop_map(Command::Exit),
+        1 => path().prop_map(Command::Kill),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Command> {
+    let limit = || prop::option::of(0..4_u64);
+    prop_oneof![
+        (path(), limit()).prop_map(|(path, limit)| Command::MaxDepth { path, limit }),
+        (path(), limit()).prop_map(|(path, limit)| Command::MaxDescendants { path, limit }),
+    ]
+}
+
+fn injections() -> impl Strategy<Value = Command> {
+    let vetoes = Hook::ALL.into_iter().filter(|hook| hook.can_veto()).collect::<Vec<_>>();
+    prop_oneof![
+        (subsystem(), select(vetoes), 1..3_u32).prop_map(|(subsystem, hook, nth)| Command::Fail {
+            subsystem,
+            hook,
+            nth
+        }),
+        (subsystem(), select(Hook::ALL.to_vec()), 1..3_u32)
+            .prop_map(|(subsystem, hook, nth)| Command::Panic { subsystem, hook, nth }),
+    ]
+}
+
+fn universe() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        hierarchy().prop_map(Command::Hierarchy),
+        hierarchy().prop_map(Command::Use),
+        hierarchy().prop_map(Command::Destroy),
+        subsystem().prop_map(Command::Register),
+        subsystem().prop_map(Command::Unregister),
+        (subsystem(), hierarchy())
+            .prop_map(|(subsystem, hierarchy)| Command::Bind { subsystem, hierarchy }),
+        subsystem().prop_map(Command::Unbind),
+    ]
+}
+
+fn hierarchy() -> impl Strategy<Value = String> {
+    one_of(&["h", "h", "h", "g", "g", "no such", ""])
+}
+
+fn subsystem() -> impl Strategy<Value = String> {
+    one_of(&["memory", "memory", "memory", "cpu", "cpu", "Bad", "9"])
+}
+
+/// One to three names; seldom the root or something that is no path.
+fn path() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => group(),
+        6 => (group(), group()).prop_map(|(a, b)| format!("{a}/{b}")),
+        3 => (group(), group(), group()).prop_map(|(a, b, c)| format!("{a}/{b}/{c}")),
+        1 => one_of(&["/", "", "a/", "a//b", "/a"]),
+    ]
+}
+
+fn group() -> impl Strategy<Value = String> {
+    prop_oneof![
+        40 => one_of(&["a", "a", "b", "c"]),
+        1 => one_of(&["", ".", "..", "x\ny", "cgroup.x", "memory.x", "cpu.", "notify_on_release"]),
+    ]
+}
+
+fn one_of(words: &[&'static str]) -> impl Strategy<Value = String> + use<> {
+    select(words.to_vec()).prop_map(str::to_owned)
+}
