@@ -13,4 +13,5 @@ pub mod render;
 pub mod recorder;
 pub mod check;
 pub mod model;
+pub mod stress;
 mod sync;

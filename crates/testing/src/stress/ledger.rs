@@ -1,0 +1,225 @@
+//! Watches every css from its making to its drop.
+
+use std::fmt;
+
+use fief_core::{Css, CssRef, HookError, Subsystem};
+
+use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, Ordering, lock};
+
+/// What became of all css of one load.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// How many passed into each stage.
+    passed: [AtomicU64; 5],
+    violations: AtomicU64,
+    first: Mutex<Option<String>>,
+}
+
+/// The stages, in order; each css passes all of them, one by one.
+const MADE: u8 = 0;
+const ONLINE: u8 = 1;
+const OFFLINE: u8 = 2;
+const RELEASED: u8 = 3;
+const FREED: u8 = 4;
+
+impl Ledger {
+    /// Returns how many css were made, and how many of them are freed.
+    #[must_use]
+    pub fn made_and_freed(&self) -> (u64, u64) {
+        (self.count(MADE), self.count(FREED))
+    }
+
+    /// Returns the first thing that must not be, and how many there were.
+    #[must_use]
+    pub fn violations(&self) -> Option<String> {
+        // Ordering: Relaxed: read when the threads are joined.
+        let count = self.violations.load(Ordering::Relaxed);
+        let first = lock(&self.first).clone();
+        first.map(|first| format!("{count} violations, the first: {first}"))
+    }
+
+    /// Checks that every css made was onlined, offlined, released and freed.
+    ///
+    /// # Errors
+    ///
+    /// The first violation seen on the way, or the counts when they differ.
+    pub fn settle(&self) -> Result<(), String> {
+        if let Some(violations) = self.violations() {
+            return Err(violations);
+        }
+        let made = self.count(MADE);
+        let equal = (ONLINE..=FREED).all(|stage| self.count(stage) == made);
+        if equal { Ok(()) } else { Err(format!("a css was lost: {self}")) }
+    }
+
+    fn count(&self, stage: u8) -> u64 {
+        // Ordering: Relaxed: a statistic.
+        self.passed[usize::from(stage)].load(Ordering::Relaxed)
+    }
+
+    fn pass(&self, stage: u8) {
+        // Ordering: Relaxed: a statistic.
+        self.passed[usize::from(stage)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn assert(&self, holds: bool, what: impl FnOnce() -> String) {
+        if holds {
+            return;
+        }
+        // Ordering: Relaxed: read when the threads are joined.
+        self.violations.fetch_add(1, Ordering::Relaxed);
+        lock(&self.first).get_or_insert_with(what);
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ["made", "online", "offline", "released", "freed"];
+        let counts = (MADE..=FREED).zip(names).map(|(stage, name)| {
+            let count = self.count(stage);
+            format!("{name} {count}")
+        });
+        f.write_str(&counts.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// The course of one css; outlives it, so that it can be asked after the css is gone.
+#[derive(Debug)]
+pub struct Life {
+    stage: AtomicU8,
+    parent: Option<Arc<Self>>,
+}
+
+impl Life {
+    fn stage(&self) -> u8 {
+        // Ordering: Acquire (edge advance→look): what came before the stage is seen with it.
+        self.stage.load(Ordering::Acquire)
+    }
+
+    fn advance(&self, ledger: &Ledger, to: u8) {
+        // Ordering: AcqRel (edge advance→look): a swap, so that each step is taken once.
+        let from = self.stage.swap(to, Ordering::AcqRel);
+        ledger.assert(from + 1 == to, || format!("stage {from} -> {to}"));
+        ledger.pass(to);
+    }
+}
+
+/// The state of a css: broken loudly when it is dropped.
+#[derive(Debug)]
+pub struct Canary {
+    song: AtomicU64,
+    life: Arc<Life>,
+    ledger: Arc<Ledger>,
+}
+
+const ALIVE: u64 = 0xca4a_41e5_ca4a_41e5;
+const DEAD: u64 = 0xdead_dead_dead_dead;
+
+impl Canary {
+    /// Checks that the css is neither freed nor released: for holders of a reference.
+    pub fn check(&self) {
+        // Ordering: Relaxed: whoever may look holds a reference, and that orders it.
+        let song = self.song.load(Ordering::Relaxed);
+        self.ledger.assert(song == ALIVE, || format!("canary reads {song:#x}"));
+        self.held("seen by a holder");
+    }
+
+    /// Tells whether two references are to one css.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.life, &other.life)
+    }
+
+    fn held(&self, when: &str) {
+        let stage = self.life.stage();
+        self.ledger.assert(stage < RELEASED, || format!("stage {stage} {when}"));
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        // Ordering: Relaxed: nobody else is to be here.
+        let song = self.song.swap(DEAD, Ordering::Relaxed);
+        self.ledger.assert(song == ALIVE, || format!("dropped while the canary reads {song:#x}"));
+        self.life.advance(&self.ledger, FREED);
+        if let Some(parent) = &self.life.parent {
+            let stage = parent.stage();
+            self.ledger.assert(stage < FREED, || "a parent was freed before its child".to_owned());
+        }
+    }
+}
+
+/// A reference on its way through threads; checked against its css's life when it is given up.
+#[derive(Debug)]
+pub struct Wanderer {
+    css: CssRef<Canary>,
+    life: Arc<Life>,
+    ledger: Arc<Ledger>,
+}
+
+impl Wanderer {
+    /// Sends a reference on its way.
+    #[must_use]
+    pub fn new(css: CssRef<Canary>) -> Self {
+        let (life, ledger) = (Arc::clone(&css.life), Arc::clone(&css.ledger));
+        Self { css, life, ledger }
+    }
+}
+
+impl Drop for Wanderer {
+    fn drop(&mut self) {
+        // First without touching the css, which would be too late for a css that is gone.
+        let stage = self.life.stage();
+        self.ledger.assert(stage < RELEASED, || format!("stage {stage} while a reference is out"));
+        self.css.check();
+    }
+}
+
+/// The subsystem that keeps the ledger.
+#[derive(Debug)]
+pub struct Watch {
+    name: String,
+    ledger: Arc<Ledger>,
+}
+
+impl Watch {
+    /// Makes a subsystem called `name`.
+    #[must_use]
+    pub fn new(name: &str, ledger: &Arc<Ledger>) -> Self {
+        Self { name: name.to_owned(), ledger: Arc::clone(ledger) }
+    }
+}
+
+impl Subsystem for Watch {
+    type State = Canary;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn new_css(&self, parent: Option<&Css<Canary>>) -> Result<Canary, HookError> {
+        self.ledger.pass(MADE);
+        let parent = parent.map(|parent| Arc::clone(&parent.life));
+        let life = Arc::new(Life { stage: AtomicU8::new(MADE), parent });
+        Ok(Canary { song: AtomicU64::new(ALIVE), life, ledger: Arc::clone(&self.ledger) })
+    }
+
+    fn online(&self, css: &Css<Canary>) -> Result<(), HookError> {
+        css.life.advance(&self.ledger, ONLINE);
+        Ok(())
+    }
+
+    fn offline(&self, css: &Css<Canary>) {
+        css.life.advance(&self.ledger, OFFLINE);
+        let parent = css.life.parent.as_ref().map_or(ONLINE, |parent| parent.stage());
+        self.ledger.assert(parent == ONLINE, || format!("offline under a parent at {parent}"));
+        let tried = css.try_get_online();
+        self.ledger.assert(tried.is_none(), || "try_get_online during offline".to_owned());
+    }
+
+    fn released(&self, css: &Css<Canary>) {
+        css.life.advance(&self.ledger, RELEASED);
+        let tried = css.try_get();
+        self.ledger.assert(tried.is_none(), || "try_get during released".to_owned());
+    }
+}

@@ -1,0 +1,67 @@
+//! Minutes of load: run by `cargo xtask ci --full`, with `--release`.
+
+use std::io::{Write, stderr};
+
+use fief_core::Barrier;
+use fief_testing::stress::{
+    churn::{self, Load},
+    rounds, scaled, threads,
+};
+
+const SEED: u64 = 0x2007_0705;
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn references_wander_while_groups_come_and_go() {
+    churn(Barrier::Auto);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn references_wander_while_groups_come_and_go_fenced() {
+    churn(Barrier::Fence);
+}
+
+fn churn(barrier: Barrier) {
+    let outcome = churn::run(&Load::new(barrier, SEED, scaled(100_000_000))).expect("no refusal");
+    say(&format!("{barrier:?}: {outcome}"));
+    outcome.ledger.settle().expect("no violation");
+    assert!(outcome.removals > 0 && outcome.wandered > 0);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn memory_is_flat_from_the_second_of_ten_rounds() {
+    let outcome = rounds::run(10, scaled(20_000)).expect("no refusal");
+    say(&format!("{outcome}"));
+    outcome.ledger.settle().expect("no violation");
+    if let Some((_, rest)) = outcome.resident.split_first() {
+        // What allocators keep from round to round moves by some pages: 5 % and 1 MiB.
+        let second = rest.first().copied().unwrap_or(0);
+        let most = rest.iter().copied().max().unwrap_or(0);
+        assert!(most <= second + second / 20 + 1024, "KiB by round: {:?}", outcome.resident);
+    }
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn short_threads_leave_nothing_behind() {
+    short_threads(Barrier::Auto);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn short_threads_leave_nothing_behind_fenced() {
+    short_threads(Barrier::Fence);
+}
+
+fn short_threads(barrier: Barrier) {
+    let outcome = threads::run(barrier, scaled(20_000)).expect("no refusal");
+    say(&format!("{barrier:?}: {outcome}"));
+    outcome.ledger.settle().expect("no violation");
+}
+
+/// Prints past the capture of the test runner.
+fn say(line: &str) {
+    writeln!(stderr(), "{line}").expect("a terminal or a file");
+}
