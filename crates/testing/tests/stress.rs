@@ -23,7 +23,7 @@ fn references_wander_while_groups_come_and_go_fenced() {
 }
 
 fn churn(barrier: Barrier) {
-    let outcome = churn::run(&Load::new(barrier, SEED, scaled(100_000_000))).expect("no refusal");
+    let outcome = churn::run(&Load::new(barrier, SEED, scaled(1_000_000_000))).expect("no refusal");
     say(&format!("{barrier:?}: {outcome}"));
     outcome.ledger.settle().expect("no violation");
     assert!(outcome.removals > 0 && outcome.wandered > 0);
@@ -59,6 +59,8 @@ fn short_threads(barrier: Barrier) {
     let outcome = threads::run(barrier, scaled(20_000)).expect("no refusal");
     say(&format!("{barrier:?}: {outcome}"));
     outcome.ledger.settle().expect("no violation");
+    assert_eq!(outcome.stats.css_freed, outcome.stats.css_created);
+    assert!(outcome.taken > 0);
 }
 
 /// Prints past the capture of the test runner.

@@ -243,10 +243,10 @@ impl Reader<'_> {
             let slot = self.random.below(self.field.slots.len());
             let group = lock(&self.field.slots[slot]).clone();
             let mut done = Done::default();
-            for _ in 0..16 {
+            for _ in 0..8 {
                 self.batch(&group, &mut done);
+                self.wander(&group, &mut weak, &mut done);
             }
-            self.wander(&group, &mut weak, &mut done);
             self.receive(&mut done);
             self.field.add(&done);
         }

@@ -17,6 +17,8 @@ use crate::sync::{Arc, thread};
 pub struct Outcome {
     /// Threads that came and went.
     pub threads: u64,
+    /// References that they took.
+    pub taken: u64,
     /// How long it took.
     pub seconds: f64,
     /// Of the registry, at the end.
@@ -27,8 +29,8 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { threads, seconds, stats, ledger } = self;
-        write!(f, "{threads} threads in {seconds:.1} s; css: {ledger}; {stats:?}")
+        let Self { threads, taken, seconds, ledger, .. } = self;
+        write!(f, "{threads} threads took {taken} references in {seconds:.1} s; css: {ledger}")
     }
 }
 
@@ -55,7 +57,7 @@ pub fn run(
     let controller = registry.register(Watch::new("watch", &ledger))?;
     controller.bind(&hierarchy)?;
     let mut progress = Progress::new(&format!("{threads} short threads, {barrier:?}"));
-    let mut done = 0;
+    let (mut done, mut taken) = (0, 0);
     while done < threads {
         let group = hierarchy.root().create_child("wave")?;
         let wave = WAVE.min(threads - done);
@@ -67,7 +69,7 @@ pub fn run(
         // Its end races with the visits.
         group.remove(Removal::Detach)?;
         for thread in running {
-            thread.join().map_err(|_| "a short thread panicked")?;
+            taken += thread.join().map_err(|_| "a short thread panicked")?;
         }
         done += wave;
         if !progress.tick(|| format!("{done} threads, css: {ledger}")) {
@@ -77,22 +79,25 @@ pub fn run(
     controller.unbind()?;
     controller.unregister()?;
     registry.wait_reclaimed()?;
-    Ok(Outcome { threads: done, seconds: progress.seconds(), stats: registry.stats(), ledger })
+    let (seconds, stats) = (progress.seconds(), registry.stats());
+    Ok(Outcome { threads: done, taken, seconds, stats, ledger })
 }
 
-/// Takes references, drops some, leaves some to the thread's destructors.
-fn visit(controller: &Controller<Watch>, group: &Cgroup, index: u64) {
+/// Takes references, drops some, leaves some to the thread's destructors; returns how many.
+fn visit(controller: &Controller<Watch>, group: &Cgroup, index: u64) -> u64 {
     // Destructors run in an order that depends on who was first: try both.
     if index.is_multiple_of(2) {
         keep(None);
     }
     let held: Vec<CssRef<Canary>> = (0..8).filter_map(|_| controller.css(group)).collect();
+    let taken = held.len() as u64;
     for (css, turn) in held.into_iter().zip(0..) {
         css.check();
         if turn % 2 == 0 {
             keep(Some(css));
         }
     }
+    taken
 }
 
 fn keep(css: Option<CssRef<Canary>>) {
