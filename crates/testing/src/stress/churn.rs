@@ -33,10 +33,11 @@ pub struct Load {
 }
 
 impl Load {
-    /// A load for two cores: four readers, two writers.
+    /// A load for two cores: four readers, two writers, and so few groups that a css is mostly
+    /// killed while somebody counts on it.
     #[must_use]
     pub fn new(barrier: Barrier, seed: u64, operations: u64) -> Self {
-        Self { barrier, seed, operations, readers: 4, writers: 2, slots: 32 }
+        Self { barrier, seed, operations, readers: 4, writers: 2, slots: 4 }
     }
 }
 
