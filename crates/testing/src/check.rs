@@ -58,13 +58,16 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Makes an empty registry.
+    /// Makes an empty registry with the default fence.
     #[must_use]
     pub fn new() -> Self {
-        Self::on(Registry::builder().barrier(Barrier::Auto).reclaimer(Reclaimer::Manual).build())
+        Self::with_barrier(Barrier::Auto)
     }
 
-    fn on(registry: Registry) -> Self {
+    /// Makes an empty registry.
+    #[must_use]
+    pub fn with_barrier(barrier: Barrier) -> Self {
+        let registry = Registry::builder().barrier(barrier).reclaimer(Reclaimer::Manual).build();
         Self {
             references: BTreeMap::new(),
             weaks: BTreeMap::new(),

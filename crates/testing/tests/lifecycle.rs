@@ -1,6 +1,11 @@
 //! The stages of a css, and the order of callbacks.
 
-use fief_core::{CssRef, Registry, Removal, State};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fief_core::{
+    Cgroup, Controller, Css, CssRef, Hierarchy, HookError, Reclaimer, Registry, Removal, State,
+    Subsystem,
+};
 use fief_testing::{
     check::{check, check_after},
     recorder::{Log, Recorder},
@@ -239,6 +244,67 @@ fn no_group_is_dying_once_everything_is_put() {
 }
 
 #[test]
+fn what_was_counted_folds_upwards_and_nothing_lingers() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let hierarchy = registry.create_hierarchy("h").expect("a name");
+    let usage = registry.register(Usage).expect("a name");
+    usage.bind(&hierarchy).expect("empty");
+    let mut held = Vec::new();
+    for round in 0..50 {
+        let parent = hierarchy.root().create_child("parent").expect("a name");
+        let child = parent.create_child("child").expect("a name");
+        let css = usage.css(&child).expect("online");
+        css.fetch_add(1, Ordering::Relaxed);
+        child.remove(Removal::Detach).expect("nothing in it");
+        parent.remove(Removal::Detach).expect("nothing in it");
+        // After the fold: comes along when the css is released.
+        css.fetch_add(100, Ordering::Relaxed);
+        held.push(css);
+        if round % 2 == 0 {
+            held.clear();
+        }
+    }
+    let root = usage.root().expect("registered");
+    drop(held);
+    registry.wait_reclaimed().expect("nothing in the way");
+    assert_eq!(root.load(Ordering::Relaxed), 50 * 101);
+    let stats = registry.stats();
+    assert_eq!((stats.cgroups_dying, stats.css_dying, stats.css_online), (0, 0, 1));
+    assert_eq!((stats.css_created, stats.css_released, stats.css_freed), (101, 100, 100));
+}
+
+/// Counts, and lets no count be lost with a group.
+#[derive(Debug)]
+struct Usage;
+
+impl Usage {
+    fn fold(css: &Css<AtomicU64>) {
+        let counted = css.swap(0, Ordering::Relaxed);
+        css.parent().expect("not the root").fetch_add(counted, Ordering::Relaxed);
+    }
+}
+
+impl Subsystem for Usage {
+    type State = AtomicU64;
+
+    fn name(&self) -> &str {
+        "usage"
+    }
+
+    fn new_css(&self, _: Option<&Css<AtomicU64>>) -> Result<AtomicU64, HookError> {
+        Ok(AtomicU64::new(0))
+    }
+
+    fn offline(&self, css: &Css<AtomicU64>) {
+        Self::fold(css);
+    }
+
+    fn released(&self, css: &Css<AtomicU64>) {
+        Self::fold(css);
+    }
+}
+
+#[test]
 fn a_group_without_controllers_is_gone_at_once() {
     assert_snapshot!(check("hierarchy h; mkdir a; mkdir a/b; rmdir a/b; rmdir a; show; events"), @"
     /
@@ -334,8 +400,8 @@ fn a_reference_outlives_group_controller_and_registry() {
 
 struct World {
     registry: Registry,
-    hierarchy: fief_core::Hierarchy,
-    controller: fief_core::Controller<Recorder>,
+    hierarchy: Hierarchy,
+    controller: Controller<Recorder>,
     log: Log,
 }
 
@@ -345,7 +411,7 @@ impl World {
     }
 
     fn on(log: &Log) -> Self {
-        let registry = Registry::builder().reclaimer(fief_core::Reclaimer::Manual).build();
+        let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
         let hierarchy = registry.create_hierarchy("h").expect("a name");
         let controller = registry.register(Recorder::new("memory", log)).expect("a name");
         controller.bind(&hierarchy).expect("empty");
@@ -353,7 +419,7 @@ impl World {
     }
 
     /// Finds or creates a group below the root.
-    fn group(&self, name: &str) -> fief_core::Cgroup {
+    fn group(&self, name: &str) -> Cgroup {
         let root = self.hierarchy.root();
         root.child(name).unwrap_or_else(|| root.create_child(name).expect("a name"))
     }

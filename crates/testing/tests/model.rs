@@ -5,6 +5,7 @@
 
 use std::env;
 
+use fief_core::Barrier;
 use fief_testing::{
     check::Session,
     hook::Hook,
@@ -28,7 +29,8 @@ proptest! {
 
     #[test]
     fn the_core_does_what_the_model_says(script in script()) {
-        compare(&script).map_err(TestCaseError::fail)?;
+        compare(&script, Barrier::Auto).map_err(TestCaseError::fail)?;
+        compare(&script, Barrier::Fence).map_err(TestCaseError::fail)?;
     }
 }
 
@@ -36,7 +38,7 @@ proptest! {
 fn scripts_that_once_differed_agree() {
     for script in SCRIPTS {
         let commands = parse(script).expect("a script that parses");
-        if let Err(difference) = compare(&commands) {
+        if let Err(difference) = compare(&commands, Barrier::Auto) {
             panic!("{difference}");
         }
     }
@@ -54,8 +56,8 @@ fn config() -> Config {
 }
 
 /// Runs a script on both; the error is the script up to the difference, and the difference.
-fn compare(commands: &[Command]) -> Result<(), String> {
-    let (mut session, mut model) = (Session::new(), Model::default());
+fn compare(commands: &[Command], barrier: Barrier) -> Result<(), String> {
+    let (mut session, mut model) = (Session::with_barrier(barrier), Model::default());
     for (index, command) in commands.iter().enumerate() {
         let differ = |what, real: &str, expected: &str| {
             let script = text(&commands[..=index]);
@@ -148,7 +150,7 @@ fn members() -> impl Strategy<Value = Command> {
 }
 
 fn limits() -> impl Strategy<Value = Command> {
-    let limit = || prop::option::of(0..4_u64);
+    let limit = || prop_oneof![Just(None), (0..4_u64).prop_map(Some), Just(Some(1 << 31))];
     prop_oneof![
         (path(), limit()).prop_map(|(path, limit)| Command::MaxDepth { path, limit }),
         (path(), limit()).prop_map(|(path, limit)| Command::MaxDescendants { path, limit }),
