@@ -7,6 +7,7 @@
 //! `FIEF_STRESS=short` in the environment divides the work by ten.
 
 pub mod churn;
+pub mod duel;
 pub mod ledger;
 pub mod rounds;
 pub mod threads;
@@ -16,6 +17,9 @@ use std::{
     io::{Write, stderr},
     time::{Duration, Instant},
 };
+
+/// What a load ends with when the core refuses something although nothing is wrong with it.
+pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long one load may take before it stops early, and says so.
 pub const LIMIT: Duration = Duration::from_secs(170);

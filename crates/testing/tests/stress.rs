@@ -5,7 +5,7 @@ use std::io::{Write, stderr};
 use fief_core::Barrier;
 use fief_testing::stress::{
     churn::{self, Load},
-    rounds, scaled, threads,
+    duel, rounds, scaled, threads,
 };
 
 const SEED: u64 = 0x2007_0705;
@@ -27,6 +27,24 @@ fn churn(barrier: Barrier) {
     say(&format!("{barrier:?}: {outcome}"));
     outcome.ledger.settle().expect("no violation");
     assert!(outcome.removals > 0 && outcome.wandered > 0);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn no_count_is_lost_to_a_kill() {
+    duel(Barrier::Auto, 1_000_000);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn no_count_is_lost_to_a_kill_fenced() {
+    duel(Barrier::Fence, 4_000_000);
+}
+
+fn duel(barrier: Barrier, kills: u64) {
+    let outcome = duel::run(barrier, SEED, scaled(kills)).expect("no refusal");
+    say(&format!("{barrier:?}: {outcome}"));
+    outcome.ledger.settle().expect("no violation");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use fief_core::{
 };
 
 use super::{
-    Progress, Random,
+    Failed, Progress, Random,
     ledger::{Canary, Ledger, Wanderer, Watch},
 };
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, thread};
@@ -72,7 +72,7 @@ impl fmt::Display for Outcome {
 /// # Errors
 ///
 /// What the core refused although nothing was wrong with it.
-pub fn run(load: &Load) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
+pub fn run(load: &Load) -> Result<Outcome, Failed> {
     let ledger = Arc::new(Ledger::default());
     let registry = Registry::builder().barrier(load.barrier).reclaimer(Reclaimer::Thread).build();
     let field = Field::new(&registry, &ledger, load)?;
@@ -111,8 +111,6 @@ struct Field {
     removals: AtomicU64,
     refused: Mutex<Option<String>>,
 }
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Field {
     fn new(registry: &Registry, ledger: &Arc<Ledger>, load: &Load) -> Result<Self, Failed> {

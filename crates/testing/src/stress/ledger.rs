@@ -164,6 +164,12 @@ impl Wanderer {
         let (life, ledger) = (Arc::clone(&css.life), Arc::clone(&css.ledger));
         Self { css, life, ledger }
     }
+
+    /// Returns the reference.
+    #[must_use]
+    pub fn css(&self) -> &CssRef<Canary> {
+        &self.css
+    }
 }
 
 impl Drop for Wanderer {

@@ -5,7 +5,7 @@ use std::{fmt, fs};
 use fief_core::{Reclaimer, Registry, Removal};
 
 use super::{
-    Progress,
+    Failed, Progress,
     ledger::{Ledger, Watch},
 };
 use crate::sync::Arc;
@@ -34,7 +34,7 @@ impl fmt::Display for Outcome {
 /// # Errors
 ///
 /// What the core refused although nothing was wrong with it.
-pub fn run(rounds: u64, groups: u64) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
+pub fn run(rounds: u64, groups: u64) -> Result<Outcome, Failed> {
     let ledger = Arc::new(Ledger::default());
     let registry = Registry::builder().reclaimer(Reclaimer::Thread).build();
     let hierarchy = registry.create_hierarchy("rounds")?;

@@ -6,7 +6,7 @@ use std::{cell::RefCell, fmt};
 use fief_core::{Barrier, Cgroup, Controller, CssRef, Reclaimer, Registry, RegistryStats, Removal};
 
 use super::{
-    Progress,
+    Failed, Progress,
     ledger::{Canary, Ledger, Wanderer, Watch},
 };
 use crate::sync::{Arc, thread};
@@ -47,10 +47,7 @@ const WAVE: u64 = 16;
 /// # Errors
 ///
 /// What the core refused although nothing was wrong with it.
-pub fn run(
-    barrier: Barrier,
-    threads: u64,
-) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
+pub fn run(barrier: Barrier, threads: u64) -> Result<Outcome, Failed> {
     let ledger = Arc::new(Ledger::default());
     let registry = Registry::builder().barrier(barrier).reclaimer(Reclaimer::Thread).build();
     let hierarchy = registry.create_hierarchy("threads")?;
