@@ -95,14 +95,17 @@ fn look(session: &mut Session, model: &mut Model) -> Result<(), (String, String)
 
 /// A beginning that leads somewhere, then anything.
 fn script() -> impl Strategy<Value = Vec<Command>> {
-    let beginnings = [
-        "hierarchy h",
-        "hierarchy h; register memory; bind memory h",
-        "hierarchy h; register memory; register cpu; unregister memory; reap",
-        "hierarchy h; register memory; bind memory h; mkdir a; mkdir a/b",
-        "hierarchy h; register memory; register cpu; bind memory h; bind cpu h; task t1; mkdir a",
-        "hierarchy g; hierarchy h; register memory; register cpu; bind memory h; bind cpu g; mkdir a",
-    ];
+    let full = "
+        hierarchy h; register memory; register cpu; bind memory h; bind cpu h
+        mkdir a; mkdir a/b; mkdir b; task t1; task t2; join t1 a/b
+        get a memory; get a/b memory; get a/b cpu; weak r1; weak r2
+    ";
+    let apart = "
+        hierarchy g; hierarchy h; register memory; register cpu; bind memory h; bind cpu g
+        task t1; mkdir a; mkdir a/b; join t1 a; get a/b memory; weak r1; root cpu
+    ";
+    let idle = "hierarchy h; register memory; register cpu; unregister memory; reap; task t1";
+    let beginnings = ["hierarchy h", idle, apart, apart, full, full, full];
     let beginning =
         select(beginnings.to_vec()).prop_map(|script| parse(script).expect("a script that parses"));
     (beginning, prop::collection::vec(command(), 1..40))
@@ -124,8 +127,8 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn references() -> impl Strategy<Value = Command> {
-    let name = || prop::option::weighted(0.3, one_of(&["r1", "r2", "r3", "r4"]));
-    let held = || one_of(&["r1", "r1", "r2", "r3", "r4"]);
+    let name = || prop::option::weighted(0.3, one_of(&["r1", "r2", "r3"]));
+    let held = || one_of(&["r1", "r1", "r2", "r2", "r3", "r4"]);
     prop_oneof![
         4 => (path(), subsystem(), name())
             .prop_map(|(path, subsystem, name)| Command::Get { path, subsystem, name }),
@@ -138,7 +141,7 @@ fn references() -> impl Strategy<Value = Command> {
 }
 
 fn members() -> impl Strategy<Value = Command> {
-    let task = || one_of(&["t1", "t1", "t2", "t3"]);
+    let task = || one_of(&["t1", "t1", "t1", "t2", "t2", "t3"]);
     prop_oneof![
         2 => task().prop_map(Command::Task),
         6 => (task(), path()).prop_map(|(task, path)| Command::Join { task, path }),
@@ -160,12 +163,12 @@ fn limits() -> impl Strategy<Value = Command> {
 fn injections() -> impl Strategy<Value = Command> {
     let vetoes = Hook::ALL.into_iter().filter(|hook| hook.can_veto()).collect::<Vec<_>>();
     prop_oneof![
-        (subsystem(), select(vetoes), 1..3_u32).prop_map(|(subsystem, hook, nth)| Command::Fail {
+        2 => (subsystem(), select(vetoes), 1..3_u32).prop_map(|(subsystem, hook, nth)| Command::Fail {
             subsystem,
             hook,
             nth
         }),
-        (subsystem(), select(Hook::ALL.to_vec()), 1..3_u32)
+        1 => (subsystem(), select(Hook::ALL.to_vec()), 1..3_u32)
             .prop_map(|(subsystem, hook, nth)| Command::Panic { subsystem, hook, nth }),
     ]
 }
@@ -184,19 +187,19 @@ fn universe() -> impl Strategy<Value = Command> {
 }
 
 fn hierarchy() -> impl Strategy<Value = String> {
-    one_of(&["h", "h", "h", "g", "g", "no such", ""])
+    one_of(&["h", "h", "h", "h", "g", "g", "no such", ""])
 }
 
 fn subsystem() -> impl Strategy<Value = String> {
-    one_of(&["memory", "memory", "memory", "cpu", "cpu", "Bad", "9"])
+    one_of(&["memory", "memory", "memory", "memory", "cpu", "cpu", "cpu", "Bad"])
 }
 
-/// One to three names; seldom the root or something that is no path.
+/// Mostly what is there; seldom the root, anything else, or no path at all.
 fn path() -> impl Strategy<Value = String> {
     prop_oneof![
-        8 => group(),
-        6 => (group(), group()).prop_map(|(a, b)| format!("{a}/{b}")),
-        3 => (group(), group(), group()).prop_map(|(a, b, c)| format!("{a}/{b}/{c}")),
+        16 => one_of(&["a", "a", "a/b", "a/b", "a/b", "b", "b", "a/c", "b/a", "a/b/c"]),
+        2 => (group(), group()).prop_map(|(a, b)| format!("{a}/{b}")),
+        2 => group(),
         1 => one_of(&["/", "", "a/", "a//b", "/a"]),
     ]
 }
