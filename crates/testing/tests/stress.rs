@@ -32,13 +32,13 @@ fn churn(barrier: Barrier) {
 #[test]
 #[ignore = "minutes; run by xtask ci --full"]
 fn no_count_is_lost_to_a_kill() {
-    duel(Barrier::Auto, 1_000_000);
+    duel(Barrier::Auto, 500_000);
 }
 
 #[test]
 #[ignore = "minutes; run by xtask ci --full"]
 fn no_count_is_lost_to_a_kill_fenced() {
-    duel(Barrier::Fence, 4_000_000);
+    duel(Barrier::Fence, 1_000_000);
 }
 
 fn duel(barrier: Barrier, kills: u64) {
