@@ -1,5 +1,7 @@
 //! Hooks that refuse or panic: the tree is as before, and the next try succeeds.
 
+use std::panic::resume_unwind;
+
 use fief_core::{Reclaimer, Registry};
 use fief_testing::{
     check::{Session, check_after},
@@ -177,4 +179,28 @@ fn session(script: &str) -> Session {
     let mut session = Session::new();
     session.run_text(script);
     session
+}
+
+#[test]
+fn a_cancel_callback_that_panics_stops_no_other() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let root = registry.create_hierarchy("h").expect("a name").root();
+    let cancelled = Log::default();
+    let tasks = ["t1", "t2", "t3"].map(|name| {
+        let task = registry.create_task(name).expect("a name");
+        let cancelled = cancelled.clone();
+        task.on_cancel(move || {
+            cancelled.push(name.to_owned());
+            if name == "t2" {
+                // Past the panic hook, so that the test prints nothing.
+                resume_unwind(Box::new("injected"));
+            }
+        });
+        task
+    });
+
+    assert_eq!(root.kill().expect("online"), 3);
+    assert_eq!(cancelled.drain(), ["t1", "t2", "t3"]);
+    assert_eq!(registry.stats().hook_panics, 1);
+    assert_eq!(tasks.map(|task| task.name().to_owned()), ["t1", "t2", "t3"]);
 }

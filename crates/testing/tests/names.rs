@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, OnceLock};
 
-use fief_core::{Css, HookError, Limit, Reclaimer, Registry, Removal, Subsystem};
+use fief_core::{Css, HookError, Limit, Migration, Reclaimer, Registry, Removal, Subsystem};
 use fief_testing::{
     check::check,
     recorder::{Log, Recorder},
@@ -320,6 +320,61 @@ fn structural_calls_from_a_hook_are_refused_and_lookups_allowed() {
     lookup /
     reference true
     ");
+}
+
+#[test]
+fn structural_calls_are_allowed_where_user_code_runs_under_no_lock() {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+
+    fn call(name: &str) {
+        let registry = REGISTRY.get().expect("set before anything runs");
+        let hierarchy = registry.create_hierarchy(name).expect("no lock is held");
+        hierarchy.root().create_child("a").expect("no lock is held");
+    }
+
+    #[derive(Debug)]
+    struct Calling;
+
+    struct State;
+
+    impl Drop for State {
+        fn drop(&mut self) {
+            call("drop");
+        }
+    }
+
+    impl Subsystem for Calling {
+        type State = State;
+
+        fn name(&self) -> &str {
+            "calling"
+        }
+
+        fn new_css(&self, _: Option<&Css<State>>) -> Result<State, HookError> {
+            Ok(State)
+        }
+
+        fn post_attach(&self, _: &Migration<'_, State>) {
+            call("post_attach");
+        }
+    }
+
+    let manual = || Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let registry = REGISTRY.get_or_init(manual);
+    let hierarchy = registry.create_hierarchy("h").expect("a name");
+    let controller = registry.register(Calling).expect("a name");
+    controller.bind(&hierarchy).expect("empty");
+    let group = hierarchy.root().create_child("a").expect("a name");
+    let task = registry.create_task("t").expect("a name");
+    task.on_cancel(|| call("cancel"));
+
+    task.join(&group).expect("online");
+    assert_eq!(group.kill().expect("online"), 1);
+    drop(task);
+    group.remove(Removal::Detach).expect("nothing in it");
+    registry.wait_reclaimed().expect("nothing in the way");
+    let names: Vec<String> = registry.hierarchies().iter().map(|it| it.name()).collect();
+    assert_eq!(names, ["h", "post_attach", "cancel", "drop"]);
 }
 
 /// Makes things until one is refused.
