@@ -154,6 +154,7 @@ fn a_destroyed_hierarchy_and_an_unregistered_controller_answer_that_they_are() {
         controller.bind(&hierarchy).expect_err("destroyed").to_string(),
     ];
     assert!(task.cgroup(&hierarchy).is_none());
+    assert!(hierarchy.root().members().is_empty() && !hierarchy.root().is_populated());
     controller.unregister().expect("inactive");
     errors.extend([
         controller.unregister().expect_err("unregistered").to_string(),
