@@ -48,8 +48,9 @@ pub(crate) fn register<S: Subsystem>(
         Ok(born) => bound.column.set(ROOT, born.first().map(|(css, _)| css.core().id)),
         Err(error) => {
             tree.controllers[index].is_registered = false;
-            drop_if_unused(&mut tree, index);
+            let unused = take_if_unused(&mut tree, index);
             drop(tree);
+            drop(unused);
             engine.wake();
             return Err(refusal(&registered.identity().name, error));
         }
@@ -205,18 +206,17 @@ pub(crate) fn retire_controller(engine: &Engine, tree: &mut Tree, bound: &Bound)
     lifecycle::bury(engine, &roots);
 }
 
-/// Counts one css of the controller at `index` freed.
-pub(crate) fn one_css_freed(tree: &mut Tree, css: &dyn AnyCss) {
+/// Counts one css of a controller freed; returns the controller if nothing uses it any more.
+pub(crate) fn one_css_freed(tree: &mut Tree, css: &dyn AnyCss) -> Option<Bound> {
     debug_assert_eq!(css.core().state(), State::Released, "only released css are freed");
     let index = css.core().controller.into();
     tree.controllers[index].unfreed -= 1;
-    drop_if_unused(tree, index);
+    take_if_unused(tree, index)
 }
 
-/// Gives the controller's index back once nothing uses it.
-fn drop_if_unused(tree: &mut Tree, index: usize) {
+/// Gives the controller's index back once nothing uses it; the caller drops it under no lock.
+fn take_if_unused(tree: &mut Tree, index: usize) -> Option<Bound> {
     let bound = &tree.controllers[index];
-    if !bound.is_registered && bound.unfreed == 0 {
-        tree.controllers.remove(index);
-    }
+    let is_unused = !bound.is_registered && bound.unfreed == 0;
+    is_unused.then(|| tree.controllers.remove(index))
 }

@@ -8,21 +8,22 @@
 //! The thread sleeps while there is nothing to do. While a grace period is open it looks at it with
 //! growing pauses; what ends one is a reader that lets go of its guard, and readers signal nobody.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
     bind,
     cgroup::Node,
+    controller::caught,
     css::{AnyCss, thread as slots},
     error::StructuralError,
     hierarchy::Hier,
     lifecycle,
-    registry::{Engine, Tree, engine::is_in_structure},
+    registry::{
+        Engine, Tree,
+        engine::{Bound, is_in_structure},
+    },
     sync::{Arc, Ordering, thread},
-    task,
+    task::{self, TaskShared},
 };
 
 /// Who reclaims for a registry.
@@ -111,7 +112,12 @@ impl Engine {
         let mut was_busy = false;
         loop {
             self.mailbox.hear();
-            let work = self.pass();
+            // What users' code can throw is caught where it is called; were anything else to panic,
+            // the next pass goes on.
+            let Ok(work) = caught(|| self.pass()) else {
+                backoff.pause();
+                continue;
+            };
             if work.is_over {
                 return self.retire_mailbox();
             }
@@ -142,7 +148,7 @@ impl Engine {
     /// One pass; the caller is in no hook.
     pub(crate) fn pass(&self) -> Pass {
         let mut tree = self.lock();
-        self.bury_departed(&tree);
+        let departed = self.bury_departed(&tree);
         let released = self.mailbox.list.take(slots::domain());
         for id in &released {
             lifecycle::release(self, &mut tree, *id);
@@ -153,32 +159,36 @@ impl Engine {
         }
         let garbage = tree.graces.close();
         let has_progress = !released.is_empty() || !garbage.is_empty();
-        let csses = sort_out(&mut tree, garbage);
+        let (csses, unused) = sort_out(&mut tree, garbage);
         let is_open = tree.graces.is_open();
         let is_over = tree.is_closed && tree.csses.is_empty() && !is_open && csses.is_empty();
         drop(tree);
+        // Under no lock, as these run the drops of users' values.
         let freed = csses.len();
         for css in csses {
             self.free(css);
         }
         self.counts.css_freed.add(freed);
+        self.tolerate("drop", caught(|| drop(departed)));
+        self.tolerate("drop", caught(|| drop(unused)));
         Pass { has_progress, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
     }
 
-    fn bury_departed(&self, tree: &Tree) {
+    /// Ends the tasks that were dropped where the lock could not be taken; the caller holds it, and
+    /// drops what is returned when it does no more.
+    pub(crate) fn bury_departed(&self, tree: &Tree) -> Vec<Arc<TaskShared>> {
         let departed = std::mem::take(&mut *self.departed.lock());
-        for task in departed {
-            task::depart(self, tree, &task);
+        for task in &departed {
+            task::depart(self, tree, task);
         }
+        departed
     }
 
     /// Frees a css under no lock: drops its value, and then its reference to the parent.
     fn free(&self, css: Arc<dyn AnyCss>) {
         let id = css.core().id;
         debug_assert_eq!(Arc::strong_count(&css), 1, "a css is freed by its last owner");
-        // Unwind-safe: the value is gone in any case.
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(css)));
-        self.tolerate("drop", dropped.map_err(|_| "the drop of a css's state panicked"));
+        self.tolerate("drop", caught(|| drop(css)));
         slots::domain().give_back_id(id);
     }
 
@@ -252,13 +262,13 @@ pub(crate) struct Pass {
     is_over: bool,
 }
 
-/// Gives indexes back; returns the css, which are to be dropped under no lock.
-fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> Vec<Arc<dyn AnyCss>> {
-    let mut csses = Vec::new();
+/// Gives indexes back; returns the css and controllers that are to be dropped under no lock.
+fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> (Vec<Arc<dyn AnyCss>>, Vec<Bound>) {
+    let (mut csses, mut unused) = (Vec::new(), Vec::new());
     for garbage in garbage {
         match garbage {
             Garbage::Css(css) => {
-                bind::one_css_freed(tree, &*css);
+                unused.extend(bind::one_css_freed(tree, &*css));
                 csses.push(css);
             }
             Garbage::Index(node) => node.hierarchy.give_back(node.index),
@@ -268,5 +278,5 @@ fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> Vec<Arc<dyn AnyCss>> {
             }
         }
     }
-    csses
+    (csses, unused)
 }

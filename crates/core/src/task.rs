@@ -7,14 +7,11 @@
 //!
 //! Edge `place`: see `world/column.rs`.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
 use crate::{
     cgroup::{Cgroup, Node, name, walk::next_pre},
-    controller::{Birth, Move, Places},
+    controller::{Birth, Move, Places, caught},
     css::{AnyCss, Pin},
     error::{AttachError, CreateTaskError, HookError, KillError, Veto},
     hierarchy::{Hierarchy, MAX_HIERARCHIES},
@@ -290,11 +287,12 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
     )?;
 
     shared.places[hier.index as usize].set(node.index);
-    if let Some(old) = hier.group(source) {
-        old.remove_member(shared);
-    }
+    // First there, then not here: a common ancestor is populated all the while.
     if node.index != ROOT {
         node.add_member(shared);
+    }
+    if let Some(old) = hier.group(source).filter(|_| source != ROOT) {
+        old.remove_member(shared);
     }
     for transfer in &transfers {
         engine.tolerate("attach", transfer.run(Move::Attach, &shared.member));
@@ -367,11 +365,8 @@ pub(crate) fn kill(cgroup: &Cgroup) -> Result<usize, KillError> {
     drop(tree);
     for task in &killed {
         let cancel = task.cancel.lock().clone();
-        // Unwind-safe: the callback is the user's, and nothing of ours is in its reach.
-        let result = catch_unwind(AssertUnwindSafe(|| cancel.inspect(|cancel| cancel())));
-        owner
-            .engine
-            .tolerate("cancel", result.map(drop).map_err(|_| "the cancel callback panicked"));
+        let run = || cancel.into_iter().for_each(|cancel| cancel());
+        owner.engine.tolerate("cancel", caught(run));
     }
     Ok(killed.len())
 }
@@ -384,7 +379,7 @@ impl Drop for Task {
         }
         if is_in_structure() || guard::is_held() {
             engine.departed.lock().push(Arc::clone(&self.shared));
-            engine.mailbox.ring();
+            engine.wake();
             return;
         }
         let tree = engine.lock();

@@ -4,7 +4,7 @@
 
 use std::ffi::c_int;
 
-use fief_core::{Css, HookError, Reclaimer, Registry, Removal, StructuralError, Subsystem};
+use fief_core::{Css, HookError, Reclaimer, Registry, Removal, State, StructuralError, Subsystem};
 
 unsafe extern "C" {
     fn fork() -> c_int;
@@ -51,6 +51,9 @@ fn a_forked_child_can_drop_and_no_more() {
     let group = hierarchy.root().create_child("a").unwrap();
     let task = registry.create_task("t").unwrap();
     let reference = controller.css(&group).unwrap();
+    let spare = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let spare_root = spare.register(Unit).unwrap();
+    let kept = spare_root.root().unwrap();
 
     let status = in_child(|| {
         let is_forked = |result: Result<(), StructuralError>| {
@@ -62,9 +65,12 @@ fn a_forked_child_can_drop_and_no_more() {
         let copy = reference.clone();
         drop((copy, reference.clone()));
         drop((task, group.clone()));
+        // The last handle of a registry goes, and the reference that is out stays good.
+        drop((spare, spare_root));
+        let is_kept = kept.clone().state() == State::Online;
         // A registry of the child's own works.
         let own = Registry::builder().reclaimer(Reclaimer::Manual).build();
-        refused && refused_too && found && own.create_hierarchy("own").is_ok()
+        is_kept && refused && refused_too && found && own.create_hierarchy("own").is_ok()
     });
     assert_eq!(status, 0);
     group.remove(Removal::Detach).unwrap();

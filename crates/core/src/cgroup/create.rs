@@ -56,6 +56,8 @@ pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> 
     count_above(&child, |node| &node.descendants, 1);
     owner.engine.counts.cgroups_created.add(1);
     crate::trace::event!("create_child", cgroup = %child.path(), "created");
+    // The reclaimer is to be a css's last owner: nothing of ours outlives the lock.
+    drop(born);
     drop(tree);
     Ok(Cgroup::new(Arc::clone(owner), child))
 }

@@ -89,6 +89,8 @@ pub(crate) struct Bound {
 /// The structural lock, held.
 pub(crate) struct Structure<'e> {
     tree: Option<MutexGuard<'e, Tree>>,
+    /// Tasks that ended on the way; dropped under no lock.
+    departed: Vec<Arc<TaskShared>>,
 }
 
 impl Owner {
@@ -135,7 +137,10 @@ impl Engine {
         if guard::is_held() {
             return Err(StructuralError::GuardHeld { operation });
         }
-        Ok(self.lock())
+        let mut structure = self.lock();
+        // Members that are gone do not stand in the way of what comes now.
+        structure.departed = self.bury_departed(&structure);
+        Ok(structure)
     }
 
     /// Takes the structural lock; the caller is not inside it already.
@@ -143,7 +148,7 @@ impl Engine {
         debug_assert!(!is_in_structure(), "the structural lock is not reentrant");
         let tree = self.tree.lock();
         IN_STRUCTURE.set(true);
-        Structure { tree: Some(tree) }
+        Structure { tree: Some(tree), departed: Vec::new() }
     }
 
     /// Returns whether this process is a fork of the one the registry was made in.
@@ -230,6 +235,7 @@ impl Engine {
             return;
         }
         let mut tree = self.lock();
+        tree.departed = self.bury_departed(&tree);
         lifecycle::close(self, &mut tree);
         tree.is_closed = true;
         drop(tree);
@@ -354,6 +360,7 @@ impl Drop for Structure<'_> {
     fn drop(&mut self) {
         IN_STRUCTURE.set(false);
         self.tree = None;
+        self.departed.clear();
     }
 }
 
