@@ -29,6 +29,12 @@ pub(crate) fn register<S: Subsystem>(
     let engine = &owner.engine;
     let name = crate::controller::caught(|| subsystem.name().to_owned()).unwrap_or_default();
     let mut tree = engine.structure("register")?;
+    if tree.controllers.len() == MAX_SUBSYSTEMS {
+        // Those that are unregistered count until their css are freed: perhaps they can be.
+        drop(tree);
+        engine.pass();
+        tree = engine.structure("register")?;
+    }
     check_name(&tree, &name)?;
 
     let key = tree.next_id("subsystem");
@@ -58,6 +64,7 @@ pub(crate) fn register<S: Subsystem>(
     let world = tree.world.with_column(index, Some(Arc::clone(&bound.column)));
     tree.rebound();
     engine.publish(&mut tree, world);
+    engine.counts.controllers_registered.add(1);
     crate::trace::event!("register", subsystem = %registered.identity().name, "registered");
     drop(tree);
     engine.wake();
@@ -179,13 +186,17 @@ fn check_empty(identity: &Identity, hier: &Hier) -> Result<(), BindError> {
 
 /// Makes the root of `target` the group that shows the root css, in one publication.
 pub(crate) fn move_root(engine: &Engine, tree: &mut Tree, bound: &Bound, target: &Arc<Hier>) {
-    let Some((root, css)) = target.root().zip(bound.css(tree, ROOT).cloned()) else { return };
+    let root = target.root().expect("checked by the caller, under the structural lock");
+    let css = bound.css(tree, ROOT).cloned().expect("a registered controller has a root css");
     let index = usize::from(bound.identity().index);
     let column = Arc::new(Column::new(bound.identity().key, target.index, css.core().id));
     let world = tree.world.with_column(index, Some(Arc::clone(&column)));
     let entry = &mut tree.controllers[index];
     entry.column = column;
     entry.hierarchy = Arc::clone(target);
+    let Identity { key, ref name, .. } = *bound.identity();
+    bound.hierarchy.controllers.lock().remove(&key);
+    target.controllers.lock().insert(key, name.clone());
     tree.rebound();
     css.core().move_to(root);
     engine.publish(tree, world);
@@ -199,8 +210,10 @@ pub(crate) fn retire_controller(engine: &Engine, tree: &mut Tree, bound: &Bound)
     let world = tree.world.with_column(index, None);
     engine.publish(tree, world);
     tree.controllers[index].is_registered = false;
+    bound.hierarchy.controllers.lock().remove(&bound.identity().key);
     tree.rebound();
     let root = bound.css(tree, ROOT).cloned();
+    engine.counts.controllers_unregistered.add(1);
     crate::trace::event!("unregister", subsystem = %bound.identity().name, "unregistered");
     let roots: Vec<_> = root.into_iter().map(|css| (css, bound)).collect();
     lifecycle::bury(engine, &roots);

@@ -37,9 +37,10 @@ impl Cgroup {
         Self { owner, node }
     }
 
-    /// Returns a handle to `node`, unless its registry is gone.
+    /// Returns a handle to `node`, unless its registry is gone, or its hierarchy the hidden one.
     pub(crate) fn from_node(node: Arc<Node>) -> Option<Self> {
-        Some(Self { owner: node.hierarchy.owner()?, node })
+        let owner = node.hierarchy.owner().filter(|_| !node.hierarchy.is_hidden())?;
+        Some(Self { owner, node })
     }
 
     /// Returns the name; empty for the root.

@@ -121,8 +121,7 @@ impl<S: Subsystem> Controller<S> {
     /// Returns the hierarchy it is bound to; `None` while it is inactive.
     #[must_use]
     pub fn hierarchy(&self) -> Option<Hierarchy> {
-        let css = self.root()?;
-        css.cgroup().map(|root| root.hierarchy()).filter(|hierarchy| !hierarchy.is_default())
+        self.root()?.cgroup().map(|root| root.hierarchy())
     }
 
     /// Moves the root css from the default hierarchy to the root of `hierarchy`, which has no

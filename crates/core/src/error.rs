@@ -15,8 +15,8 @@ pub type HookError = Box<dyn Error + Send + Sync + 'static>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum StructuralError {
-    /// The calling thread is inside a subsystem's hook.
-    #[error("{operation} cannot be called from a subsystem's hook")]
+    /// The calling thread is inside a subsystem's hook, or would wait for the css it is dropping.
+    #[error("{operation} cannot be called from a subsystem's hook or state's drop")]
     Reentrant {
         /// The call.
         operation: &'static str,

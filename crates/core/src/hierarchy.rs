@@ -1,6 +1,6 @@
 //! Hierarchies: trees of groups with a name, and the controllers bound to them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use slab::Slab;
 
@@ -43,6 +43,8 @@ pub(crate) struct Hier {
     pub(crate) views: Arc<Views>,
     owner: Weak<Owner>,
     is_destroyed: AtomicBool,
+    /// The names of the controllers bound here, by their keys. Written under the structural lock.
+    pub(crate) controllers: Mutex<BTreeMap<u64, String>>,
     /// Every group, by its index in the columns; the root is 0.
     groups: Mutex<Slab<Arc<Node>>>,
 }
@@ -53,6 +55,12 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, Create
         return Err(CreateHierarchyError::Name { name: name.to_owned() });
     }
     let mut tree = engine.structure("create_hierarchy")?;
+    if tree.hierarchies.len() == MAX_HIERARCHIES {
+        // Those that are destroyed count until a grace period is over: perhaps it is.
+        drop(tree);
+        engine.pass();
+        tree = engine.structure("create_hierarchy")?;
+    }
     if tree.hierarchies.iter().any(|(_, hier)| hier.name == name && !hier.is_destroyed()) {
         return Err(CreateHierarchyError::Exists { name: name.to_owned() });
     }
@@ -66,6 +74,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, Create
     let (owner_weak, views) = (Arc::downgrade(owner), Arc::clone(&engine.views));
     let hier = Arc::new(Hier::new(id, index, name.to_owned(), owner_weak, views));
     entry.insert(Arc::clone(&hier));
+    engine.directory.write().push(Arc::clone(&hier));
     let root = hier.plant_root(tree.next_id("cgroup"));
     engine.counts.cgroups_created.add(1);
     crate::trace::event!("create_hierarchy", hierarchy = name, "created");
@@ -73,7 +82,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, Create
 }
 
 pub(crate) fn all(owner: &Arc<Owner>) -> Vec<Hierarchy> {
-    owner.engine.live_hierarchies().into_iter().filter_map(|hier| of(owner, hier)).collect()
+    owner.engine.directory.read().iter().cloned().filter_map(|hier| of(owner, hier)).collect()
 }
 
 /// Returns a handle to `hier`, unless it is destroyed.
@@ -132,14 +141,12 @@ impl Hierarchy {
     }
 
     /// Returns the names of the controllers bound here, in order of registration.
-    ///
-    /// Empty when called from a hook.
     #[must_use]
     pub fn controllers(&self) -> Vec<String> {
-        self.owner.engine.controllers_of(&self.hier)
+        self.hier.controllers.lock().values().cloned().collect()
     }
 
-    /// Ends the hierarchy; its controllers go inactive, its root css with them.
+    /// Ends the hierarchy; its controllers go inactive, their root css with them.
     ///
     /// Members need not leave: without groups below the root they are all there.
     ///
@@ -164,6 +171,7 @@ impl Hierarchy {
         }
         // Ordering: Relaxed: decided on under the structural lock.
         self.hier.is_destroyed.store(true, Ordering::Relaxed);
+        engine.directory.write().retain(|hier| !hier.is_destroyed());
         remove::root(engine, &self.root);
         tree.retired.push(Garbage::Hierarchy(Arc::clone(&self.hier)));
         crate::trace::event!("destroy", hierarchy = %hierarchy, "destroyed");
@@ -186,10 +194,6 @@ impl Hierarchy {
         &self.owner
     }
 
-    pub(crate) fn is_default(&self) -> bool {
-        self.hier.index == HIDDEN
-    }
-
     /// Returns the hierarchy in which `root` is the root.
     pub(crate) fn with_root(owner: Arc<Owner>, root: Arc<Node>) -> Self {
         Self { owner, hier: Arc::clone(&root.hierarchy), root }
@@ -199,7 +203,8 @@ impl Hierarchy {
 impl Hier {
     fn new(id: u64, index: u32, name: String, owner: Weak<Owner>, views: Arc<Views>) -> Self {
         let groups = Mutex::new(Slab::new());
-        Self { id, index, name, views, owner, is_destroyed: AtomicBool::new(false), groups }
+        let (is_destroyed, controllers) = (AtomicBool::new(false), Mutex::default());
+        Self { id, index, name, views, owner, is_destroyed, controllers, groups }
     }
 
     /// Returns the hierarchy that nobody sees, with its root.
@@ -207,6 +212,11 @@ impl Hier {
         let hier = Arc::new(Self::new(0, HIDDEN, "default".to_owned(), owner, views));
         hier.plant_root(0);
         hier
+    }
+
+    /// Returns whether this is the one that shows the root css of inactive controllers.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.index == HIDDEN
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -76,7 +76,6 @@ fn plant(
         arena: u32::try_from(entry).expect("there are fewer css than ids"),
         controller: bound.identity().index,
         mailbox: engine.mailbox,
-        views: Arc::clone(&engine.views),
         group: Arc::clone(node),
         asymmetric: engine.asymmetric,
     };
@@ -175,6 +174,11 @@ pub(crate) fn close(engine: &Engine, tree: &mut Tree) {
     for bound in roots.into_iter().filter(|bound| bound.is_registered) {
         crate::bind::retire_controller(engine, tree, &bound);
     }
-    hierarchies.iter().for_each(|hierarchy| hierarchy.forget());
+    for hierarchy in &hierarchies {
+        if let Some(root) = hierarchy.root() {
+            cgroup::remove::root(engine, &root);
+        }
+        hierarchy.forget();
+    }
     tree.default.forget();
 }

@@ -8,7 +8,7 @@
 //! The thread sleeps while there is nothing to do. While a grace period is open it looks at it with
 //! growing pauses; what ends one is a reader that lets go of its guard, and readers signal nobody.
 
-use std::time::{Duration, Instant};
+use std::{cell::Cell, time::Duration};
 
 use crate::{
     bind,
@@ -50,19 +50,26 @@ pub(crate) enum Garbage {
     Hierarchy(Arc<Hier>),
 }
 
-/// Rounds of a wait that only spin, then rounds that yield, before it sleeps.
+thread_local! {
+    /// The calling thread drops a css, which it would wait for in vain.
+    static FREEING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Rounds of a wait that only spin.
 const SPINS: u32 = 64;
-const YIELDS: u32 = 192;
-/// The shortest and the longest sleep of a wait.
-const NAP: Duration = Duration::from_micros(50);
+/// The shortest sleep of a wait, and how long the thread lets things gather before a pass.
+const NAP: Duration = Duration::from_micros(20);
+/// A pass that frees more than this many css is followed by a longer sleep.
+const LARGE: usize = 32;
+/// How long that sleep is: while groups go by the thousand, fewer passes disturb whoever removes them.
+const LARGE_NAP: Duration = Duration::from_micros(500);
+/// The longest sleep of a wait.
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 
-/// A sleep below this makes the thread linger before the next.
-const BUSY: Duration = Duration::from_micros(500);
-/// Yields before a busy thread sleeps.
-const LINGER: u32 = 100;
-
-/// A wait that grows: spins, yields, then sleeps longer and longer.
+/// A wait that grows: spins, then sleeps longer and longer.
+///
+/// It never yields: a thread that yields among runnable ones waits a slice for each, and one that
+/// sleeps is woken by its timer.
 #[derive(Debug, Default)]
 struct Backoff {
     rounds: u32,
@@ -71,13 +78,11 @@ struct Backoff {
 impl Backoff {
     fn pause(&mut self) {
         self.rounds = self.rounds.saturating_add(1);
-        match self.rounds {
-            0..SPINS => std::hint::spin_loop(),
-            SPINS..YIELDS => thread::yield_now(),
-            rounds => {
-                let doublings = (rounds - YIELDS).min(10);
-                thread::sleep((NAP * (1 << doublings)).min(LONGEST_NAP));
-            }
+        if self.rounds < SPINS {
+            std::hint::spin_loop();
+        } else {
+            let doublings = (self.rounds - SPINS).min(10);
+            thread::sleep((NAP * (1 << doublings)).min(LONGEST_NAP));
         }
     }
 }
@@ -107,9 +112,12 @@ impl Engine {
     }
 
     /// The thread's life: ends when the registry has, and every css is freed.
+    ///
+    /// Between a ring and the pass it lets a little time go by, so that whoever removes one group
+    /// after the other pays neither a system call nor a fight for the lock for each.
     fn run(&self) {
+        sleep_exactly();
         let mut backoff = Backoff::default();
-        let mut was_busy = false;
         loop {
             self.mailbox.hear();
             // What users' code can throw is caught where it is called; were anything else to panic,
@@ -126,23 +134,16 @@ impl Engine {
             }
             if work.is_pending {
                 backoff.pause();
-            } else if !(was_busy && self.linger()) {
-                let since = Instant::now();
+                continue;
+            }
+            if work.has_progress {
+                thread::sleep(if work.freed > LARGE { LARGE_NAP } else { NAP });
+            }
+            if !self.mailbox.is_rung() {
                 self.mailbox.sleep();
-                was_busy = since.elapsed() < BUSY;
-                backoff = Backoff::default();
+                thread::sleep(NAP);
             }
         }
-    }
-
-    /// Waits a moment for the next ring without sleeping; returns whether it came.
-    ///
-    /// Spares whoever removes one group after the other a system call for each.
-    fn linger(&self) -> bool {
-        (0..LINGER).any(|_| {
-            thread::yield_now();
-            self.mailbox.is_rung()
-        })
     }
 
     /// One pass; the caller is in no hook.
@@ -171,7 +172,7 @@ impl Engine {
         self.counts.css_freed.add(freed);
         self.tolerate("drop", caught(|| drop(departed)));
         self.tolerate("drop", caught(|| drop(unused)));
-        Pass { has_progress, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
+        Pass { has_progress, freed, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
     }
 
     /// Ends the tasks that were dropped where the lock could not be taken; the caller holds it, and
@@ -188,8 +189,13 @@ impl Engine {
     fn free(&self, css: Arc<dyn AnyCss>) {
         let id = css.core().id;
         debug_assert_eq!(Arc::strong_count(&css), 1, "a css is freed by its last owner");
+        let header = css.core().header;
+        FREEING.set(true);
         self.tolerate("drop", caught(|| drop(css)));
-        slots::domain().give_back_id(id);
+        FREEING.set(false);
+        if !header.is_worn_out() {
+            slots::domain().give_back_id(id);
+        }
     }
 
     pub(crate) fn reap(&self) -> bool {
@@ -209,6 +215,9 @@ impl Engine {
     }
 
     pub(crate) fn wait_reclaimed(&self) -> Result<(), StructuralError> {
+        if FREEING.get() {
+            return Err(StructuralError::Reentrant { operation: "wait_reclaimed" });
+        }
         drop(self.structure("wait_reclaimed")?);
         let mut backoff = Backoff::default();
         loop {
@@ -256,11 +265,23 @@ impl Engine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass {
     has_progress: bool,
+    /// How many css were freed.
+    freed: usize,
     /// Something can be reclaimed without another call in between, a little later.
     is_pending: bool,
     /// The registry has ended and nothing is left.
     is_over: bool,
 }
+
+/// Makes the calling thread's short sleeps as short as they are asked for.
+#[cfg(target_os = "linux")]
+fn sleep_exactly() {
+    // Refused, a sleep takes 50 µs longer.
+    rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sleep_exactly() {}
 
 /// Gives indexes back; returns the css and controllers that are to be dropped under no lock.
 fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> (Vec<Arc<dyn AnyCss>>, Vec<Bound>) {

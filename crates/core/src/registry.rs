@@ -65,13 +65,13 @@ impl Registry {
         hierarchy::create(&self.owner, name)
     }
 
-    /// Returns the hierarchy of that name; `None` when called from a hook.
+    /// Returns the hierarchy of that name.
     #[must_use]
     pub fn hierarchy(&self, name: &str) -> Option<Hierarchy> {
         self.hierarchies().into_iter().find(|hierarchy| hierarchy.name() == name)
     }
 
-    /// Returns every hierarchy, oldest first; none when called from a hook.
+    /// Returns every hierarchy, oldest first.
     #[must_use]
     pub fn hierarchies(&self) -> Vec<Hierarchy> {
         hierarchy::all(&self.owner)
@@ -131,13 +131,13 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Refused under a guard, in a hook and in a forked child.
+    /// Refused under a guard, in a hook, in the drop of a css's state, and in a forked child.
     #[doc(alias = "rcu_barrier")]
     pub fn wait_reclaimed(&self) -> Result<(), StructuralError> {
         self.owner.engine.wait_reclaimed()
     }
 
-    /// Returns the registry's figures. Takes the structural lock for a moment, unless in a hook.
+    /// Returns the registry's figures; takes no structural lock.
     #[must_use]
     pub fn stats(&self) -> RegistryStats {
         self.owner.engine.stats()

@@ -50,6 +50,9 @@ pub(crate) struct Counts {
     pub(crate) css_released: Count,
     pub(crate) css_freed: Count,
     pub(crate) hook_panics: Count,
+    pub(crate) controllers_registered: Count,
+    pub(crate) controllers_unregistered: Count,
+    pub(crate) grace_periods: Count,
 }
 
 /// A number that grows.

@@ -311,13 +311,13 @@ fn structural_calls_from_a_hook_are_refused_and_lookups_allowed() {
     hierarchy.root().create_child("a").expect("the hook agrees");
     let seen = SEEN.lock().expect("no panic").join("\n");
     assert_snapshot!(seen, @"
-    create_hierarchy cannot be called from a subsystem's hook
-    create_task cannot be called from a subsystem's hook
-    synchronize cannot be called from a subsystem's hook
-    create_child cannot be called from a subsystem's hook
-    rename cannot be called from a subsystem's hook
-    remove cannot be called from a subsystem's hook
-    destroy cannot be called from a subsystem's hook
+    create_hierarchy cannot be called from a subsystem's hook or state's drop
+    create_task cannot be called from a subsystem's hook or state's drop
+    synchronize cannot be called from a subsystem's hook or state's drop
+    create_child cannot be called from a subsystem's hook or state's drop
+    rename cannot be called from a subsystem's hook or state's drop
+    remove cannot be called from a subsystem's hook or state's drop
+    destroy cannot be called from a subsystem's hook or state's drop
     lookup /
     reference true
     ");

@@ -3,7 +3,7 @@
 //! Who stands where is written under the structural lock. Paths, children and members are read
 //! without it, under short locks of the group's own, so that hooks and walkers can ask at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     css::State,
@@ -45,7 +45,7 @@ pub(crate) struct Node {
 #[derive(Debug, Default)]
 struct Children {
     by_id: BTreeMap<u64, Arc<Node>>,
-    by_name: BTreeMap<Arc<str>, u64>,
+    by_name: HashMap<Arc<str>, Arc<Node>>,
 }
 
 impl Node {
@@ -128,8 +128,7 @@ impl Node {
     /// Returns the child of that name.
     pub(crate) fn child(&self, name: &str) -> Option<Arc<Self>> {
         let children = self.children.read();
-        let children = children.as_deref()?;
-        children.by_id.get(children.by_name.get(name)?).map(Arc::clone)
+        children.as_deref()?.by_name.get(name).map(Arc::clone)
     }
 
     /// Returns the first child whose id is above `id`.
@@ -147,7 +146,7 @@ impl Node {
     pub(crate) fn link(&self, child: &Arc<Self>) {
         let mut children = self.children.write();
         let children = children.get_or_insert_default();
-        children.by_name.insert(child.name(), child.id);
+        children.by_name.insert(child.name(), Arc::clone(child));
         children.by_id.insert(child.id, Arc::clone(child));
     }
 
@@ -167,8 +166,9 @@ impl Node {
         let name: Arc<str> = name.into();
         let mut children = self.children.write();
         let by_name = &mut children.get_or_insert_default().by_name;
-        by_name.remove(&child.name());
-        by_name.insert(Arc::clone(&name), child.id);
+        if let Some(node) = by_name.remove(&child.name()) {
+            by_name.insert(Arc::clone(&name), node);
+        }
         *child.name.lock() = name;
     }
 

@@ -116,8 +116,8 @@ pub struct WeakCss<T> {
 
 impl<T> WeakCss<T> {
     fn new(css: &Css<T>) -> Self {
-        let Core { id, generation, header, views, .. } = css.core_of();
-        let views = Arc::clone(views);
+        let Core { id, generation, header, .. } = css.core_of();
+        let views = Arc::clone(&css.core_of().group().hierarchy.views);
         Self { id: *id, generation: *generation, header, views, _shares: PhantomData }
     }
 

@@ -12,7 +12,6 @@ use crate::{
         thread,
     },
     sync::{Arc, AtomicU8, Mutex, Ordering},
-    world::publish::Views,
 };
 
 /// A stage in the life of a css, or of a group.
@@ -60,7 +59,6 @@ pub(crate) struct Core {
     pub(crate) controller: u8,
     stage: AtomicU8,
     mailbox: &'static Mailbox,
-    pub(crate) views: Arc<Views>,
     /// The group that shows it, or showed it last. Written under the structural lock.
     group: Mutex<Arc<Node>>,
 }
@@ -73,7 +71,6 @@ pub(crate) struct Seed {
     pub(crate) arena: u32,
     pub(crate) controller: u8,
     pub(crate) mailbox: &'static Mailbox,
-    pub(crate) views: Arc<Views>,
     pub(crate) group: Arc<Node>,
     pub(crate) asymmetric: bool,
 }
@@ -122,7 +119,9 @@ impl<T> Css<T> {
         self.core.group().path()
     }
 
-    /// Returns the group that shows this css, or showed it last; `None` when the registry is gone.
+    /// Returns the group that shows this css, or showed it last.
+    ///
+    /// `None` when the registry is gone, and for the root css of a controller that is bound nowhere.
     #[must_use]
     pub fn cgroup(&self) -> Option<Cgroup> {
         Cgroup::from_node(self.core.group())
@@ -167,11 +166,11 @@ impl<T> Css<T> {
 impl<T: Send + Sync + 'static> Css<T> {
     /// Makes a css that counts one reference, the base, and can be found by its id.
     pub(crate) fn plant(seed: Seed, parent: Option<CssRef<T>>, state: T) -> Arc<Self> {
-        let Seed { id, header, arena, controller, mailbox, views, group, asymmetric } = seed;
+        let Seed { id, header, arena, controller, mailbox, group, asymmetric } = seed;
         let generation = header.generation();
         let stage = AtomicU8::new(State::Dying as u8);
         let group = Mutex::new(group);
-        let core = Core { header, id, generation, controller, stage, mailbox, views, group };
+        let core = Core { header, id, generation, controller, stage, mailbox, group };
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: `init` releases it.

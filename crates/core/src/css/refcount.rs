@@ -212,6 +212,13 @@ impl Header {
         self.generation.load(Ordering::Relaxed)
     }
 
+    /// Returns whether no more css can have this id: their generations would come round, and with
+    /// them weak references of long ago.
+    #[cfg(not(loom))]
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.generation() == u32::MAX
+    }
+
     /// Makes weak references fail, at release, before the grace period begins.
     pub(crate) fn retire_id(&self) {
         if skip("generation_bump") {

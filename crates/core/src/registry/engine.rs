@@ -16,7 +16,9 @@ use crate::{
     lifecycle,
     reclaim::{Garbage, Reclaimer},
     stat::{Count, Counts, RegistryStats},
-    sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Weak, barrier::Barrier, fork, thread},
+    sync::{
+        Arc, AtomicBool, Mutex, MutexGuard, Ordering, RwLock, Weak, barrier::Barrier, fork, thread,
+    },
     task::TaskShared,
     world::{
         World,
@@ -44,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) views: Arc<Views>,
     pub(crate) mailbox: &'static Mailbox,
     pub(crate) counts: Counts,
+    /// Every hierarchy that is not destroyed, oldest first. Written under the structural lock.
+    pub(crate) directory: RwLock<Vec<Arc<Hier>>>,
     /// Every task that has not ended.
     pub(crate) tasks: Mutex<Slab<Arc<TaskShared>>>,
     /// Tasks dropped where the structural lock cannot be taken.
@@ -114,6 +118,7 @@ impl Engine {
             views,
             mailbox: MAILBOXES.lock().pop().unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
             counts: Counts::default(),
+            directory: RwLock::new(Vec::new()),
             tasks: Mutex::new(Slab::new()),
             departed: Mutex::new(Vec::new()),
             asymmetric: barrier.is_asymmetric(),
@@ -169,22 +174,16 @@ impl Engine {
         tree.world = world.clone();
         let old = self.views.swap(world);
         let garbage = std::mem::take(&mut tree.retired);
+        self.counts.grace_periods.add(1);
         tree.graces.open(old, garbage)
     }
 
     pub(crate) fn stats(&self) -> RegistryStats {
-        let lists = (!is_in_structure() && !self.is_forked()).then(|| {
-            let tree = self.lock();
-            let hierarchies = tree.hierarchies.iter().filter(|(_, hier)| !hier.is_destroyed());
-            let controllers = tree.controllers.iter().filter(|(_, bound)| bound.is_registered);
-            (hierarchies.count(), controllers.count(), tree.graces.opened())
-        });
-        let (hierarchies, controllers, grace_periods) = lists.unwrap_or_default();
         let counts = &self.counts;
         let less = |all: &Count, gone: &Count| all.get().saturating_sub(gone.get());
         RegistryStats {
-            hierarchies: hierarchies as u64,
-            controllers: controllers as u64,
+            hierarchies: self.directory.read().len() as u64,
+            controllers: less(&counts.controllers_registered, &counts.controllers_unregistered),
             cgroups: less(&counts.cgroups_created, &counts.cgroups_removed),
             cgroups_dying: less(&counts.cgroups_removed, &counts.cgroups_released),
             cgroups_created: counts.cgroups_created.get(),
@@ -196,29 +195,8 @@ impl Engine {
             css_freed: counts.css_freed.get(),
             css_created: counts.css_created.get(),
             hook_panics: counts.hook_panics.get(),
-            grace_periods,
+            grace_periods: counts.grace_periods.get(),
         }
-    }
-
-    /// Returns every hierarchy that is not destroyed, oldest first.
-    pub(crate) fn live_hierarchies(&self) -> Vec<Arc<Hier>> {
-        if is_in_structure() || self.is_forked() {
-            return Vec::new();
-        }
-        let tree = self.lock();
-        let mut live: Vec<_> = tree.hierarchies.iter().map(|(_, hier)| Arc::clone(hier)).collect();
-        live.retain(|hier| !hier.is_destroyed());
-        live.sort_by_key(|hier| hier.id());
-        live
-    }
-
-    /// Returns the names of the controllers bound to `hier`, in order of registration.
-    pub(crate) fn controllers_of(&self, hier: &Arc<Hier>) -> Vec<String> {
-        if is_in_structure() || self.is_forked() {
-            return Vec::new();
-        }
-        let bound = self.lock().bound_to(hier);
-        bound.iter().map(|bound| bound.identity().name.clone()).collect()
     }
 
     /// Takes everything offline, as the last handle is gone.

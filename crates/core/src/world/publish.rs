@@ -112,11 +112,6 @@ impl<G> Graces<G> {
         self.closed >= number
     }
 
-    /// Returns how many grace periods were opened.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened
-    }
-
     /// Returns whether any grace period is open.
     pub(crate) fn is_open(&self) -> bool {
         !self.open.is_empty()
