@@ -10,21 +10,24 @@
 //!
 //! # Orderings
 //!
-//! Edge `slot`: the slot mutex passes a cell from owner to owner, and makes a slot taken after a
-//! kill looked at the slots see that kill. Edge `chunk`: a block's chunk is published with Release
-//! by the slot's owner and read with Acquire by whoever captures.
+//! Edge `slot`: the slot mutex passes a cell from owner to owner. Edges `block` and `chunk`: a slot's
+//! block, and a block's chunk, are published with Release and read with Acquire by whoever captures.
+//! That a kill finds every cell it must find is edge `op↔kill`: what leads to a cell is stored before
+//! its count is.
 //!
 //! # Tests
 //!
 //! `tests/loom_slots.rs`.
 
 #[cfg(not(loom))]
+use crate::sync::MutexGuard;
+#[cfg(not(loom))]
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
 use crate::{
     css::refcount::Header,
-    sync::{AtomicPtr, AtomicU64, Mutex, Ordering, order},
+    sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, order, skip},
 };
 
 /// Css ids in a process; 0 is never one.
@@ -84,6 +87,8 @@ struct Chunk {
 #[derive(Debug)]
 pub(crate) struct Block {
     chunks: [AtomicPtr<Chunk>; CHUNKS],
+    /// The number of the slot.
+    slot: AtomicU32,
 }
 
 /// # Invariants
@@ -92,6 +97,8 @@ pub(crate) struct Block {
 #[derive(Debug)]
 struct Segment {
     headers: [Header; CHUNK],
+    /// Which slots have a chunk for these ids: what a kill has to look at.
+    marks: [AtomicU64; SLOTS.div_ceil(64)],
 }
 
 /// Every header, slot and id there is: one per process, or one per loom model.
@@ -103,6 +110,8 @@ struct Segment {
 pub(crate) struct Domain {
     segments: [AtomicPtr<Segment>; CHUNKS],
     blocks: [AtomicPtr<Block>; SLOTS],
+    /// Slots that have a block.
+    slots_made: AtomicU32,
     slots: Mutex<Stack<SLOTS>>,
     ids: Mutex<Ids>,
 }
@@ -113,18 +122,25 @@ pub(crate) struct Exhausted;
 
 /// Numbers below `N` that were taken before and are free, latest on top.
 #[derive(Debug)]
-struct Stack<const N: usize> {
+pub(crate) struct Stack<const N: usize> {
     free: [u16; N],
     len: usize,
     /// Numbers below this were taken at least once.
     high_water: usize,
 }
 
+/// Ids that were taken before and are free, linked through their headers, latest first.
 #[derive(Debug)]
-struct Ids {
-    free: Vec<u32>,
+pub(crate) struct Ids {
+    /// The first free one; 0 when there is none.
+    free: u32,
+    /// The highest that was ever taken.
     last: u32,
 }
+
+/// Every lock of a domain.
+#[cfg(not(loom))]
+pub(crate) type Locks<'d> = (MutexGuard<'d, Stack<SLOTS>>, MutexGuard<'d, Ids>);
 
 impl Block {
     /// Returns the cell for `id`, if this block has its chunk.
@@ -138,17 +154,12 @@ impl Block {
         Some(&chunk.cells[id.offset()])
     }
 
-    /// Returns the cell for `id`, making its chunk if need be; `None` when memory is out.
-    ///
-    /// Called by the owner of the slot only.
-    pub(crate) fn cell_or_make(&self, id: CssId) -> Option<&Cell> {
-        if self.cell(id).is_none() {
-            let chunk = Chunk::allocate()?;
-            // INVARIANT: 1 because `allocate` gives a value that lives for ever.
-            // Ordering: Release (edge chunk): whoever sees the pointer sees zeroed cells.
-            self.chunks[id.chunk()].store(chunk, order("chunk_store", Ordering::Release));
-        }
-        self.cell(id)
+    fn make_chunk(&self, id: CssId) -> Option<()> {
+        let chunk = Chunk::allocate()?;
+        // INVARIANT: 1 because `allocate` gives a value that lives for ever.
+        // Ordering: Release (edge chunk): whoever sees the pointer sees zeroed cells.
+        self.chunks[id.chunk()].store(chunk, order("chunk_store", Ordering::Release));
+        Some(())
     }
 }
 
@@ -164,12 +175,38 @@ impl Domain {
 
     /// Returns the header of `id`, which [`Domain::take_ids`] gave out.
     pub(crate) fn header(&self, id: CssId) -> Option<&'static Header> {
+        Some(&self.segment(id)?.headers[id.offset()])
+    }
+
+    fn segment(&self, id: CssId) -> Option<&'static Segment> {
         // Ordering: Relaxed: made before the id was first handed out, and whoever has an id was
         // handed it.
         let segment = self.segments[id.chunk()].load(Ordering::Relaxed);
         // SAFETY: by the invariant the pointer is null or good for ever.
-        let segment = unsafe { segment.as_ref::<'static>() }?;
-        Some(&segment.headers[id.offset()])
+        unsafe { segment.as_ref::<'static>() }
+    }
+
+    /// Returns the cell for `id` in `block`, making its chunk if need be; `None` when memory is out.
+    ///
+    /// Called by the owner of the slot only.
+    pub(crate) fn cell<'b>(&self, block: &'b Block, id: CssId) -> Option<&'b Cell> {
+        if block.cell(id).is_none() {
+            // Ordering: Relaxed: set before the slot was first taken.
+            let slot = block.slot.load(Ordering::Relaxed) as usize;
+            if !skip("slot_mark") {
+                // Ordering: Relaxed (edge op↔kill): comes before the count is stored, so whoever must
+                // see the count sees the mark.
+                self.segment(id)?.marks[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
+            }
+            block.make_chunk(id)?;
+        }
+        block.cell(id)
+    }
+
+    /// Takes every lock of the domain.
+    #[cfg(not(loom))]
+    pub(crate) fn lock_all(&self) -> Locks<'_> {
+        (self.slots.lock(), self.ids.lock())
     }
 
     /// Takes `count` ids whose headers exist, next to each other where that is possible.
@@ -177,10 +214,10 @@ impl Domain {
         let mut ids = self.ids.lock();
         let mut taken = Vec::with_capacity(count);
         while taken.len() < count {
-            match ids.take().filter(|id| self.make_header(*id)) {
+            match self.take_id(&mut ids) {
                 Some(id) => taken.push(id),
                 None => {
-                    ids.free.extend(taken.iter().rev().map(|id| id.0));
+                    taken.into_iter().rev().for_each(|id| self.link_id(&mut ids, id));
                     return Err(Exhausted);
                 }
             }
@@ -190,7 +227,30 @@ impl Domain {
 
     /// Gives an id back, a grace period after the css that had it was released.
     pub(crate) fn give_back_id(&self, id: CssId) {
-        self.ids.lock().free.push(id.0);
+        self.link_id(&mut self.ids.lock(), id);
+    }
+
+    fn take_id(&self, ids: &mut Ids) -> Option<CssId> {
+        if ids.free == 0 {
+            let id = CssId(ids.last + 1);
+            let exists = (id.0 as usize) < IDS && self.make_header(id);
+            return exists.then(|| {
+                ids.last = id.0;
+                id
+            });
+        }
+        let id = CssId(ids.free);
+        // Ordering: Relaxed: written under the id mutex, which the caller holds.
+        ids.free = self.header(id)?.next.load(Ordering::Relaxed);
+        Some(id)
+    }
+
+    fn link_id(&self, ids: &mut Ids, id: CssId) {
+        if let Some(header) = self.header(id) {
+            // Ordering: Relaxed: read under the id mutex, which the caller holds.
+            header.next.store(ids.free, Ordering::Relaxed);
+            ids.free = id.0;
+        }
     }
 
     /// Yields an id of every chunk that holds one in use, or once did.
@@ -204,7 +264,7 @@ impl Domain {
     pub(crate) fn take_slot(&self) -> Option<(usize, &'static Block)> {
         let mut slots = self.slots.lock();
         let slot = slots.take()?;
-        // Ordering: Relaxed (edge slot): written and read under the slot mutex.
+        // Ordering: Relaxed (edge slot): written under the slot mutex.
         let mut block = self.blocks[slot].load(Ordering::Relaxed);
         if block.is_null() {
             let Some(new) = Block::allocate() else {
@@ -212,8 +272,14 @@ impl Domain {
                 return None;
             };
             block = new;
-            // Ordering: Relaxed (edge slot): as above.
-            self.blocks[slot].store(block, Ordering::Relaxed);
+            // SAFETY: just allocated, and never freed.
+            let number = unsafe { &(*block).slot };
+            // Ordering: Relaxed: published with the block.
+            number.store(u32::try_from(slot).expect("few slots"), Ordering::Relaxed);
+            // Ordering: Release (edge block): whoever sees the pointer sees an empty block.
+            self.blocks[slot].store(block, order("block_store", Ordering::Release));
+            // Ordering: Relaxed (edge op↔kill): comes before the slot's first count is stored.
+            self.slots_made.fetch_max(number.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
         // SAFETY: by the invariant a block that is not null is good for ever.
         Some((slot, unsafe { &*block }))
@@ -224,21 +290,23 @@ impl Domain {
         self.slots.lock().give_back(slot);
     }
 
-    /// Returns how many slots were ever taken at one time: what a kill has to look at.
-    pub(crate) fn slots_high_water(&self) -> usize {
-        self.slots.lock().high_water
-    }
-
-    /// Yields every block that a thread may have counted in, as of this call.
+    /// Yields the cells of `id` in every slot that has some, as of the caller's heavy barrier.
     ///
-    /// A slot taken later belongs to a thread that sees what the caller did before (edge `slot`).
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = &'static Block> + Clone {
-        let count = if crate::sync::skip("slot_high_water") { 0 } else { self.slots_high_water() };
-        self.blocks[..count].iter().filter_map(|block| {
-            // Ordering: Relaxed (edge slot): `slots_high_water` locked the mutex under which every
-            // block below the mark was stored.
+    /// A cell that is missed belongs to an operation that passes its light barrier later (edge
+    /// op↔kill): mark, block and chunk are all stored before the count.
+    pub(crate) fn cells(&self, id: CssId) -> impl Iterator<Item = &'static Cell> {
+        // Ordering: Relaxed (edge op↔kill), as all loads here that name no edge of their own.
+        let words = (self.slots_made.load(Ordering::Relaxed) as usize).div_ceil(64);
+        let marks = self.segment(id).into_iter().flat_map(move |segment| &segment.marks[..words]);
+        let slots = marks.enumerate().flat_map(|(word, mark)| {
+            let mark = mark.load(Ordering::Relaxed);
+            (0..64).filter(move |bit| mark >> bit & 1 == 1).map(move |bit| word * 64 + bit)
+        });
+        slots.filter_map(move |slot| {
+            // Ordering: Acquire (edge block): we see the block's chunk pointers.
+            let block = self.blocks[slot].load(order("block_load", Ordering::Acquire));
             // SAFETY: by the invariant the pointer is null or good for ever.
-            unsafe { block.load(Ordering::Relaxed).as_ref::<'static>() }
+            unsafe { block.as_ref::<'static>() }?.cell(id)
         })
     }
 
@@ -268,19 +336,6 @@ impl<const N: usize> Stack<N> {
     fn give_back(&mut self, number: usize) {
         self.free[self.len] = u16::try_from(number).expect("slots are numbered below 2^16");
         self.len += 1;
-    }
-}
-
-impl Ids {
-    fn take(&mut self) -> Option<CssId> {
-        let id = self.free.pop().or_else(|| {
-            let fresh = self.last + 1;
-            ((fresh as usize) < IDS).then(|| {
-                self.last = fresh;
-                fresh
-            })
-        })?;
-        Some(CssId(id))
     }
 }
 
@@ -319,14 +374,18 @@ macro_rules! allocate {
 }
 
 allocate!(Chunk, Self { cells: std::array::from_fn(|_| Cell::new()) });
-allocate!(Segment, Self { headers: std::array::from_fn(|_| Header::default()) });
+allocate!(Segment, {
+    let headers = std::array::from_fn(|_| Header::default());
+    Self { headers, marks: std::array::from_fn(|_| AtomicU64::new(0)) }
+});
 allocate!(Block, Self::new());
 
 #[cfg(not(loom))]
 impl Block {
     /// Returns a block without chunks.
     pub(crate) const fn new() -> Self {
-        Self { chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS] }
+        let chunks = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
+        Self { chunks, slot: AtomicU32::new(0) }
     }
 }
 
@@ -337,8 +396,9 @@ impl Domain {
         Self {
             segments: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
             blocks: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS],
+            slots_made: AtomicU32::new(0),
             slots: Mutex::new(Stack { free: [0; SLOTS], len: 0, high_water: 0 }),
-            ids: Mutex::new(Ids { free: Vec::new(), last: 0 }),
+            ids: Mutex::new(Ids { free: 0, last: 0 }),
         }
     }
 }
@@ -353,7 +413,8 @@ impl Cell {
 #[cfg(loom)]
 impl Block {
     fn new() -> Self {
-        Self { chunks: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
+        let chunks = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        Self { chunks, slot: AtomicU32::new(0) }
     }
 }
 
@@ -363,8 +424,9 @@ impl Domain {
         Self {
             segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             blocks: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            slots_made: AtomicU32::new(0),
             slots: Mutex::new(Stack { free: [0; SLOTS], len: 0, high_water: 0 }),
-            ids: Mutex::new(Ids { free: Vec::new(), last: 0 }),
+            ids: Mutex::new(Ids { free: 0, last: 0 }),
         }
     }
 }

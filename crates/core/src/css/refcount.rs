@@ -56,7 +56,7 @@
 //! `tests/loom_refcount.rs`; the table of mutants is in `docs/memory-model.md`.
 
 use crate::{
-    css::cells::{Block, Cell, CssId, Domain},
+    css::cells::{Cell, CssId, Domain},
     sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, barrier, order, skip},
 };
 
@@ -438,24 +438,19 @@ pub(crate) fn confirm(header: &Header, want: Want) -> Got {
 ///
 /// When it returns no `try_get_online` that starts succeeds, and every count is exact. Callers hold
 /// the structural lock, and kill a css once. Waits for nobody; one heavy barrier in all, and for
-/// each css two loads a thread slot.
+/// each css two loads a thread that ever counted near it.
 pub(crate) fn kill(domain: &Domain, batch: &[(CssId, &'static Header)], notify: impl Fn(CssId)) {
     let mut asymmetric = false;
     for (_, header) in batch {
         asymmetric |= header.begin_kill();
     }
     barrier::heavy(asymmetric);
-    let blocks = domain.blocks();
     for (id, header) in batch {
-        if header.end_kill(captured(blocks.clone(), *id)) {
+        let share = domain.cells(*id).map(Cell::capture).fold(0, u64::wrapping_add);
+        if header.end_kill(share) {
             notify(*id);
         }
     }
-}
-
-/// Takes the share of every cell of `id`.
-fn captured(blocks: impl Iterator<Item = &'static Block>, id: CssId) -> u64 {
-    blocks.filter_map(|block| block.cell(id)).map(Cell::capture).fold(0, u64::wrapping_add)
 }
 
 #[cfg(all(test, not(loom)))]

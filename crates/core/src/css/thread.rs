@@ -8,7 +8,7 @@ use std::{cell::Cell as StdCell, ptr};
 
 use crate::css::{
     Core,
-    cells::{Block, Cell, CssId, Domain},
+    cells::{self, Block, Cell, CssId, Domain},
     refcount::{self, Got, Header, Step, Want},
 };
 
@@ -32,6 +32,14 @@ struct Janitor {
 /// After a refusal a thread asks for a slot again at every so many operations: asking takes a lock.
 const ASK_AGAIN: u32 = 1024;
 
+/// The locks of the process's domain.
+pub(crate) type Locks = cells::Locks<'static>;
+
+/// Takes every lock of the process's domain.
+pub(crate) fn lock_all() -> Locks {
+    DOMAIN.lock_all()
+}
+
 /// Returns the process's headers, slots and ids.
 pub(crate) fn domain() -> &'static Domain {
     &DOMAIN
@@ -48,7 +56,7 @@ pub(crate) fn domain() -> &'static Domain {
 /// memory is out. References stay exact either way.
 pub fn prepare_thread() -> bool {
     let Some(block) = own_block() else { return false };
-    DOMAIN.ids_in_use().all(|id| block.cell_or_make(id).is_some())
+    DOMAIN.ids_in_use().all(|id| DOMAIN.cell(block, id).is_some())
 }
 
 /// Takes one reference more; the caller holds one.
@@ -94,7 +102,7 @@ fn get_slow(id: CssId, header: &Header, step: Step) {
             let is_zero = refcount::settle(cell, header);
             debug_assert!(!is_zero, "the caller holds a reference");
         }
-        None => refcount::get_slow(own_block().and_then(|block| block.cell_or_make(id)), header),
+        None => refcount::get_slow(own_block().and_then(|block| DOMAIN.cell(block, id)), header),
     }
 }
 
@@ -120,7 +128,7 @@ fn try_get_slow(id: CssId, header: &Header, want: Want, step: Step) -> bool {
             refcount::confirm(header, want)
         }
         None => {
-            let cell = own_block().and_then(|block| block.cell_or_make(id));
+            let cell = own_block().and_then(|block| DOMAIN.cell(block, id));
             refcount::try_get_slow(cell, header, want)
         }
     };

@@ -35,6 +35,14 @@ thread_local! {
 /// Mailboxes of registries that are gone, for the next.
 static MAILBOXES: Mutex<Vec<&'static Mailbox>> = Mutex::new(Vec::new());
 
+/// The lock of the mailboxes that wait.
+pub(crate) type Locks = MutexGuard<'static, Vec<&'static Mailbox>>;
+
+/// Takes every lock of this module that is no registry's own.
+pub(crate) fn lock_all() -> Locks {
+    MAILBOXES.lock()
+}
+
 /// What handles hold: the registry ends with the last of them.
 pub(crate) struct Owner {
     pub(crate) engine: Arc<Engine>,
@@ -179,6 +187,9 @@ impl Engine {
     }
 
     pub(crate) fn stats(&self) -> RegistryStats {
+        if self.is_forked() {
+            return RegistryStats::default(); // the locks below may be held for ever
+        }
         let counts = &self.counts;
         let less = |all: &Count, gone: &Count| all.get().saturating_sub(gone.get());
         RegistryStats {

@@ -1,11 +1,24 @@
-//! Notices that this process is the child of a fork.
+//! Notices that this process is the child of a fork, and keeps the process-wide locks usable there.
 //!
 //! A forked child has one thread and none of the parent's: no reclaimer, and locks as they stood.
-//! Each registry remembers the [`generation`] it was made in; structural calls compare.
+//! Each registry remembers the [`generation`] it was made in; structural calls compare. The locks
+//! that a child needs to clone and drop references are held across the fork, so that no thread that
+//! is not there any more has them.
+
+use std::cell::RefCell;
 
 use super::{AtomicU32, OnceLock, Ordering};
+use crate::{css::thread, registry::engine};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Every lock of the process-wide modules; each is a leaf, so any order will do.
+type Locks = (thread::Locks, engine::Locks);
+
+thread_local! {
+    /// The locks, while the calling thread forks.
+    static HELD: RefCell<Option<Locks>> = const { RefCell::new(None) };
+}
 
 unsafe extern "C" {
     /// POSIX `pthread_atfork`.
@@ -22,15 +35,25 @@ unsafe extern "C" {
 pub(crate) fn generation() -> u32 {
     static WATCHING: OnceLock<()> = OnceLock::new();
     WATCHING.get_or_init(|| {
-        // SAFETY: the handler is a static function that does one atomic add, which is
-        // async-signal-safe; absent handlers are allowed.
-        unsafe { pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers are static functions that do not unwind, and run on the thread that
+        // forks: before it, and after it in either process.
+        unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
     });
     // Ordering: Relaxed: written before the child's only thread goes on.
     FORKS.load(Ordering::Relaxed)
 }
 
+extern "C" fn prepare() {
+    // A thread past its thread-locals' destructors forks without the locks.
+    HELD.try_with(|held| held.replace(Some((thread::lock_all(), engine::lock_all())))).ok();
+}
+
+extern "C" fn in_parent() {
+    drop(HELD.try_with(RefCell::take));
+}
+
 extern "C" fn in_child() {
     // Ordering: Relaxed: the child has one thread.
     FORKS.fetch_add(1, Ordering::Relaxed);
+    drop(HELD.try_with(RefCell::take));
 }

@@ -38,7 +38,7 @@ impl Scene {
     /// Takes a slot of this model's domain, and its cell.
     fn cell(&self) -> Option<&'static Cell> {
         let (_, block): (usize, &'static Block) = self.domain.take_slot()?;
-        block.cell_or_make(self.id)
+        self.domain.cell(block, self.id)
     }
 
     fn destroy(&self) {

@@ -102,7 +102,8 @@ fn a_put_stalls_across_release_grace_and_id_reuse() {
         let straggler = thread::spawn({
             let scene = Arc::clone(&scene);
             move || {
-                let cell = scene.domain.take_slot().and_then(|(_, block)| block.cell_or_make(id));
+                let cell =
+                    scene.domain.take_slot().and_then(|(_, block)| scene.domain.cell(block, id));
                 if !refcount::put_slow(cell, header) {
                     return None;
                 }

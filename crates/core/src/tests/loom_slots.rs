@@ -28,7 +28,7 @@ impl Scene {
     /// A short thread's life: a slot if there is one, a reference, and the slot back.
     fn visit(&self, keep: bool) -> (bool, bool) {
         let slot = self.domain.take_slot();
-        let cell = slot.and_then(|(_, block)| block.cell_or_make(self.id));
+        let cell = slot.and_then(|(_, block)| self.domain.cell(block, self.id));
         let got =
             refcount::try_get_slow(cell, self.header, Want::Unreleased) == refcount::Got::Reference;
         let notified = got && !keep && refcount::put_slow(cell, self.header);

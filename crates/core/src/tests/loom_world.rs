@@ -83,7 +83,8 @@ impl Scene {
         let column = view.columns[0].as_ref().expect("bound");
         if column.get(CHILD) == Some(self.id) {
             assert_eq!(self.value(), 7, "found complete");
-            let cell = self.domain.take_slot().and_then(|(_, block)| block.cell_or_make(self.id));
+            let cell =
+                self.domain.take_slot().and_then(|(_, block)| self.domain.cell(block, self.id));
             let got = refcount::try_get_slow(cell, self.header, Want::Unreleased);
             assert_eq!(self.value(), 7, "kept by the guard");
             drop(view);

@@ -5,6 +5,8 @@
 
 /// A mutant, and the model that kills it.
 const MUTANTS: &[(&str, &str)] = &[
+    ("block_load", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("block_store", "loom_slots::a_chunk_is_made_during_the_kill"),
     ("bell_dozes", "loom_release::no_wake_up_is_lost"),
     ("bell_hear", "loom_release::no_wake_up_is_lost"),
     ("bell_ring", "loom_release::no_wake_up_is_lost"),
@@ -30,7 +32,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("place_store", "loom_world::a_place_is_seen_with_its_css"),
     ("push_exchange", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
     ("settle_by_load", "loom_refcount::a_count_that_comes_back_is_captured_once"),
-    ("slot_high_water", "loom_slots::a_slot_changes_hands_during_the_kill"),
+    ("slot_mark", "loom_slots::a_slot_changes_hands_during_the_kill"),
     ("take_swap", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
 ];
 
