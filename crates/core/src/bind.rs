@@ -5,7 +5,7 @@
 //! it by one swap of the world; the css keeps its id, its value and its references.
 
 use crate::{
-    cgroup::name,
+    cgroup::{name, remove},
     controller::{Controller, Identity, Instance, Registered, Sight},
     css::{AnyCss, State},
     error::{BindError, CapacityError, RegisterError, UnregisterError},
@@ -67,7 +67,6 @@ pub(crate) fn register<S: Subsystem>(
     engine.counts.controllers_registered.add(1);
     crate::trace::event!("register", subsystem = %registered.identity().name, "registered");
     drop(tree);
-    engine.wake();
     Ok(Controller::new(Arc::clone(owner), registered))
 }
 
@@ -129,8 +128,6 @@ pub(crate) fn bind(
     }
     check_empty(identity, hierarchy.hier())?;
     move_root(engine, &mut tree, &bound, hierarchy.hier());
-    drop(tree);
-    engine.wake();
     Ok(())
 }
 
@@ -144,8 +141,6 @@ pub(crate) fn unbind(owner: &Arc<Owner>, identity: &Identity) -> Result<(), Bind
     check_empty(identity, &bound.hierarchy)?;
     let default = Arc::clone(&tree.default);
     move_root(engine, &mut tree, &bound, &default);
-    drop(tree);
-    engine.wake();
     Ok(())
 }
 
@@ -198,6 +193,7 @@ pub(crate) fn move_root(engine: &Engine, tree: &mut Tree, bound: &Bound, target:
     bound.hierarchy.controllers.lock().remove(&key);
     target.controllers.lock().insert(key, name.clone());
     tree.rebound();
+    remove::move_css(&css.core().group(), &root);
     css.core().move_to(root);
     engine.publish(tree, world);
     crate::trace::event!("bind", subsystem = %bound.identity().name, hierarchy = target.name(), "moved");

@@ -52,7 +52,6 @@ pub(crate) fn bear<'b>(
         if let Err(cause) = bound.instance.online(&**css) {
             return Err(fail(engine, node, &born, index, ("online", bound, cause)));
         }
-        css.core().enter(State::Online);
         engine.counts.css_online.add(1);
         crate::trace::event!("online", subsystem = %bound.identity().name, cgroup = %node.path(), "css");
     }
@@ -108,6 +107,7 @@ fn fail(
 
 /// Kills css that never came online: no hook sees them again.
 fn discard(engine: &Engine, born: &[Owned<'_>]) {
+    born.iter().for_each(|(css, _)| css.core().enter(State::Dying));
     kill(born);
     engine.counts.css_online.add(born.len());
     engine.counts.css_killed.add(born.len());

@@ -14,13 +14,13 @@ use crate::{
     bind,
     cgroup::Node,
     controller::caught,
-    css::{AnyCss, thread as slots},
+    css::{AnyCss, cells::CssId, thread as slots},
     error::StructuralError,
     hierarchy::Hier,
     lifecycle,
     registry::{
         Engine, Tree,
-        engine::{Bound, is_in_structure},
+        engine::{Bound, Structure, is_in_structure},
     },
     sync::{Arc, Ordering, thread},
     task::{self, TaskShared},
@@ -63,6 +63,8 @@ const NAP: Duration = Duration::from_micros(20);
 const LARGE: usize = 32;
 /// How long that sleep is: while groups go by the thousand, fewer passes disturb whoever removes them.
 const LARGE_NAP: Duration = Duration::from_micros(500);
+/// Css that are released in one hold of the structural lock.
+const HOLD: usize = 256;
 /// The longest sleep of a wait.
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 
@@ -148,18 +150,14 @@ impl Engine {
 
     /// One pass; the caller is in no hook.
     pub(crate) fn pass(&self) -> Pass {
-        let mut tree = self.lock();
+        let (mut tree, released) = self.release_notified();
         let departed = self.bury_departed(&tree);
-        let released = self.mailbox.list.take(slots::domain());
-        for id in &released {
-            lifecycle::release(self, &mut tree, *id);
-        }
         if !tree.retired.is_empty() {
             let world = tree.world.clone();
             self.publish(&mut tree, world);
         }
         let garbage = tree.graces.close();
-        let has_progress = !released.is_empty() || !garbage.is_empty();
+        let has_progress = released > 0 || !garbage.is_empty();
         let (csses, unused) = sort_out(&mut tree, garbage);
         let is_open = tree.graces.is_open();
         let is_over = tree.is_closed && tree.csses.is_empty() && !is_open && csses.is_empty();
@@ -173,6 +171,26 @@ impl Engine {
         self.tolerate("drop", caught(|| drop(departed)));
         self.tolerate("drop", caught(|| drop(unused)));
         Pass { has_progress, freed, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
+    }
+
+    /// Releases every css that was notified; returns the lock, held, and how many there were.
+    ///
+    /// Lets the lock go in between, so that a crowd of releases keeps nobody from it for long.
+    fn release_notified(&self) -> (Structure<'_>, usize) {
+        let mut released = 0;
+        loop {
+            let mut tree = self.lock();
+            // What is taken and not yet released stays in the tree, where every pass sees it.
+            let notified = self.mailbox.list.take(slots::domain());
+            tree.notified.extend(notified);
+            let some = tree.notified.len().min(HOLD);
+            let ids: Vec<CssId> = tree.notified.drain(..some).collect();
+            ids.iter().for_each(|id| lifecycle::release(self, &mut tree, *id));
+            released += some;
+            if tree.notified.is_empty() {
+                return (tree, released);
+            }
+        }
     }
 
     /// Ends the tasks that were dropped where the lock could not be taken; the caller holds it, and
@@ -200,9 +218,9 @@ impl Engine {
 
     pub(crate) fn reap(&self) -> bool {
         if self.is_forked() || is_in_structure() {
-            return true;
+            return false;
         }
-        self.pass().is_pending
+        self.pass().is_pending || !self.departed.lock().is_empty()
     }
 
     pub(crate) fn synchronize(&self) -> Result<(), StructuralError> {

@@ -122,7 +122,7 @@ impl Registry {
     ///
     /// Returns whether something is left that a later pass could do without another call in
     /// between. For embedders that chose [`Reclaimer::Manual`]; harmless beside the thread. Does
-    /// nothing, and returns true, when called from a hook.
+    /// nothing, and returns false, when called from a hook or in a forked child.
     pub fn reap(&self) -> bool {
         self.owner.engine.reap()
     }

@@ -56,7 +56,8 @@ pub trait Subsystem: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Sees that the removal of a css is decided, before any reference fails.
+    /// Sees that the removal of a css is decided: lookups find it no more, and references that are
+    /// held can still be had more of.
     #[doc(alias = "css_killed")]
     fn killed(&self, css: &Css<Self::State>) {
         let _ = css;

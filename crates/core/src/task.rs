@@ -82,8 +82,11 @@ impl Task {
             let place = self.place(hierarchy.hier().index);
             let node = hierarchy.hier().group(place);
             // The index may have been reused in between: then the task is somewhere else.
-            if self.place(hierarchy.hier().index) == place {
-                return Some(Cgroup::new(Arc::clone(&self.owner), node?));
+            if let Some(node) = node.filter(|_| self.place(hierarchy.hier().index) == place) {
+                return Some(Cgroup::new(Arc::clone(&self.owner), node));
+            }
+            if hierarchy.is_destroyed() {
+                return None;
             }
         }
     }

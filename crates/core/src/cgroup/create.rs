@@ -10,6 +10,7 @@ use crate::{
     error::{CapacityError, CreateError, LimitError, RenameError},
     hierarchy::MAX_GROUPS,
     lifecycle::{self, BirthError},
+    reclaim::Garbage,
     registry::Tree,
     sync::{Arc, AtomicU32, Ordering},
     units::Limit,
@@ -37,8 +38,9 @@ pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> 
     let born = match lifecycle::bear(&owner.engine, &mut tree, &child, &controllers) {
         Ok(born) => born,
         Err(error) => {
+            // Hooks have seen the group: its index is nobody else's for a grace period.
             child.enter(State::Released);
-            hierarchy.give_back(child.index);
+            tree.retired.push(Garbage::Index(Arc::clone(&child)));
             drop(tree);
             owner.engine.wake();
             return Err(match error {

@@ -32,31 +32,34 @@ pub(super) fn remove(cgroup: &Cgroup, removal: Removal) -> Result<(), RemoveErro
     if members + children > 0 {
         return Err(RemoveError::Busy { cgroup: node.path(), members, children });
     }
-    detach(engine, &mut tree, node);
+    detach(engine, &mut tree, &[node]);
     drop(tree);
     engine.wake();
     Ok(())
 }
 
-/// Removes a group that has neither members nor children.
-fn detach(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
-    crate::trace::event!("remove", cgroup = %node.path(), "removing");
-    node.enter(State::Dying);
-    let bound = tree.bound_to(&node.hierarchy);
-    let csses: Vec<Owned<'_>> = bound
-        .iter()
-        .filter_map(|bound| Some((Arc::clone(bound.css(tree, node.index)?), bound)))
-        .collect();
-    for (_, bound) in &csses {
-        bound.column.set(node.index, None);
+/// Removes groups of one hierarchy, children before their parents, with one barrier.
+fn detach(engine: &Engine, tree: &mut Tree, nodes: &[&Arc<Node>]) {
+    let Some(first) = nodes.first() else { return };
+    let bound = tree.bound_to(&first.hierarchy);
+    let mut csses: Vec<Owned<'_>> = Vec::with_capacity(nodes.len() * bound.len());
+    for node in nodes {
+        crate::trace::event!("remove", cgroup = %node.path(), "removing");
+        node.enter(State::Dying);
+        for bound in &*bound {
+            csses.extend(bound.css(tree, node.index).map(|css| (Arc::clone(css), bound)));
+            bound.column.set(node.index, None);
+        }
     }
     lifecycle::bury(engine, &csses);
-    if let Some(parent) = &node.parent {
-        parent.unlink(node);
-        count_above(node, |node| &node.descendants, -1);
-        count_above(node, |node| &node.dying_descendants, 1);
+    for node in nodes {
+        if let Some(parent) = &node.parent {
+            parent.unlink(node);
+            count_above(node, |node| &node.descendants, -1);
+            count_above(node, |node| &node.dying_descendants, 1);
+        }
+        retire(engine, tree, node);
     }
-    retire(engine, tree, node);
 }
 
 /// Makes a group that was taken out of the tree offline, or released if it has no css left.
@@ -68,6 +71,13 @@ fn retire(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
     if node.unreleased.load(Ordering::Relaxed) == 0 {
         release(engine, node);
     }
+}
+
+/// Makes `target` the group that a css counts for, as the css moves there.
+pub(crate) fn move_css(source: &Node, target: &Node) {
+    // Ordering: Relaxed: written under the structural lock.
+    source.unreleased.fetch_sub(1, Ordering::Relaxed);
+    target.unreleased.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Counts one css of `node` less; the last releases a removed group.
@@ -99,7 +109,6 @@ pub(crate) fn subtree(engine: &Engine, tree: &mut Tree, top: &Arc<Node>) {
         nodes.push(next);
     }
     // Parents come before their children, so backwards children come before their parents.
-    for node in nodes.iter().rev().filter(|node| node.parent.is_some()) {
-        detach(engine, tree, node);
-    }
+    let below: Vec<_> = nodes.iter().rev().filter(|node| node.parent.is_some()).collect();
+    detach(engine, tree, &below);
 }

@@ -168,7 +168,7 @@ impl<T: Send + Sync + 'static> Css<T> {
     pub(crate) fn plant(seed: Seed, parent: Option<CssRef<T>>, state: T) -> Arc<Self> {
         let Seed { id, header, arena, controller, mailbox, group, asymmetric } = seed;
         let generation = header.generation();
-        let stage = AtomicU8::new(State::Dying as u8);
+        let stage = AtomicU8::new(State::Online as u8);
         let group = Mutex::new(group);
         let core = Core { header, id, generation, controller, stage, mailbox, group };
         let css = Arc::new(Self { core, state, parent });

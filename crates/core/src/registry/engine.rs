@@ -4,7 +4,11 @@
 //! drop takes everything offline; the reclaimer's thread holds the [`Engine`] until the last css is
 //! freed.
 
-use std::{cell::Cell, collections::BTreeMap, fmt};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+};
 
 use slab::Slab;
 
@@ -78,6 +82,8 @@ pub(crate) struct Tree {
     by_hierarchy: BTreeMap<u64, Arc<[Bound]>>,
     /// Every css that is not released.
     pub(crate) csses: Slab<Arc<dyn AnyCss>>,
+    /// Css that were notified and are not yet released, in that order.
+    pub(crate) notified: VecDeque<CssId>,
     pub(crate) graces: Graces<Garbage>,
     /// What waits for the next grace period.
     pub(crate) retired: Vec<Garbage>,
@@ -257,6 +263,7 @@ impl Tree {
             controllers: Slab::new(),
             by_hierarchy: BTreeMap::new(),
             csses: Slab::new(),
+            notified: VecDeque::new(),
             graces: Graces::new(),
             retired: Vec::new(),
             world: World::default(),
