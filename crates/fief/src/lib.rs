@@ -1,4 +1,4 @@
-//! Control groups inside one process.
+#![doc = include_str!("../../../README.md")]
 
 #[doc(inline)]
-pub use fief_core as core;
+pub use fief_core::*;
