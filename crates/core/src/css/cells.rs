@@ -360,6 +360,10 @@ macro_rules! allocate {
             /// Makes one that lives for ever; `None` when memory is out.
             #[cfg(not(loom))]
             fn allocate() -> Option<*mut Self> {
+                #[cfg(test)]
+                if tests::is_out_of_memory() {
+                    return None;
+                }
                 // SAFETY: by the type's invariant all zeros is valid.
                 let made = unsafe { allocate_zeroed::<Self>() };
                 (!made.is_null()).then_some(made)
@@ -428,5 +432,90 @@ impl Domain {
             slots: Mutex::new(Stack { free: [0; SLOTS], len: 0, high_water: 0 }),
             ids: Mutex::new(Ids { free: 0, last: 0 }),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+pub(crate) mod tests {
+    use std::cell::Cell as StdCell;
+
+    use super::*;
+    use crate::{
+        css::refcount::{self, Got, Want},
+        sync::barrier::Barrier,
+    };
+
+    thread_local! {
+        static OUT_OF_MEMORY: StdCell<bool> = const { StdCell::new(false) };
+    }
+
+    /// Returns whether the calling thread is to get no more headers, blocks and chunks.
+    pub(super) fn is_out_of_memory() -> bool {
+        OUT_OF_MEMORY.get()
+    }
+
+    /// Runs `test` with no memory for headers, blocks and chunks on the calling thread.
+    pub(crate) fn without_memory<R>(test: impl FnOnce() -> R) -> R {
+        OUT_OF_MEMORY.set(true);
+        let result = test();
+        OUT_OF_MEMORY.set(false);
+        result
+    }
+
+    #[test]
+    fn no_id_is_lost_when_headers_cannot_be_made() {
+        let domain = Domain::new_for_test();
+        let first: Vec<CssId> = domain.take_ids(CHUNK - 3).expect("one segment");
+        // Two ids are left in the segment; four are wanted.
+        assert_eq!(without_memory(|| domain.take_ids(4)), Err(Exhausted));
+        let next = domain.take_ids(4).expect("memory again");
+        assert_eq!(next[0].get(), first[CHUNK - 4].get() + 1, "those given back come first");
+        let mut all: Vec<CssId> = first.into_iter().chain(next).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), CHUNK + 1);
+    }
+
+    #[test]
+    fn no_slot_is_lost_when_a_block_cannot_be_made() {
+        let domain = Domain::new_for_test();
+        assert!(without_memory(|| domain.take_slot()).is_none());
+        let (slot, _) = domain.take_slot().expect("memory again");
+        assert_eq!(slot, 0);
+    }
+
+    #[test]
+    fn a_thread_without_cells_counts_in_the_header() {
+        let domain = Domain::new_for_test();
+        let id = domain.take_ids(1).expect("memory")[0];
+        let header = domain.header(id).expect("just taken");
+        header.init(Barrier::Auto.is_asymmetric());
+        let (_, block) = domain.take_slot().expect("memory");
+        assert!(without_memory(|| domain.cell(block, id)).is_none());
+        assert_eq!(refcount::try_get_slow(None, header, Want::Online), Got::Reference);
+        // Dropped through a cell that came later.
+        assert!(!refcount::put_slow(domain.cell(block, id), header));
+        refcount::kill(domain, &[(id, header)], |_| panic!("the base is counted"));
+        assert!(refcount::put_slow(None, header));
+    }
+
+    #[test]
+    fn ids_end_at_their_capacity_and_come_back() {
+        let domain = Domain::new_for_test();
+        domain.ids.lock().last = u32::try_from(IDS - 2).expect("below 2^24");
+        let last = domain.take_ids(1).expect("one is left");
+        assert_eq!(domain.take_ids(1), Err(Exhausted));
+        domain.give_back_id(last[0]);
+        assert_eq!(domain.take_ids(1), Ok(last));
+    }
+
+    #[test]
+    fn slots_end_at_their_capacity_and_come_back() {
+        let domain = Domain::new_for_test();
+        let slots: Vec<usize> =
+            (0..SLOTS).map(|_| domain.take_slot().expect("one of 4,096").0).collect();
+        assert!(domain.take_slot().is_none());
+        domain.give_back_slot(slots[7]);
+        assert_eq!(domain.take_slot().map(|(slot, _)| slot), Some(7));
     }
 }
