@@ -215,8 +215,8 @@ impl Cgroup {
 
     /// Removes this group, by the given policy.
     ///
-    /// The name is free at once, for a group with css of its own. The group's css go offline before
-    /// the call returns, and are freed when their references are gone.
+    /// Another group can have its name at once, with css of its own. The group's css go offline before
+    /// the call returns, and are freed a grace period after their last references go.
     ///
     /// # Concurrency
     ///
@@ -242,7 +242,7 @@ impl Cgroup {
         self.node.is_populated()
     }
 
-    /// Returns the direct members, oldest first.
+    /// Returns the direct members, oldest first; for a root, looks at every task of the registry.
     #[must_use]
     #[doc(alias = "cgroup.tasks")]
     pub fn members(&self) -> Vec<Member> {
@@ -266,8 +266,9 @@ impl Cgroup {
 
     /// Runs the cancel callback of every member of this group and of those below it.
     ///
-    /// Returns how many there were. The members leave when they see fit; who joins afterwards is not
-    /// affected. Callbacks run on the calling thread, under no lock; one that panics is counted.
+    /// Returns how many there were, those without a callback included. The members leave when they see
+    /// fit; who joins afterwards is not affected. Callbacks run on the calling thread, under no lock,
+    /// perhaps after their task is gone; one that panics is counted.
     ///
     /// # Errors
     ///

@@ -118,7 +118,7 @@ impl<S: Subsystem> Controller<S> {
         &self.registered.subsystem
     }
 
-    /// Returns the hierarchy it is bound to; `None` while it is inactive.
+    /// Returns the hierarchy it is bound to; `None` while it is inactive, and once unregistered.
     #[must_use]
     pub fn hierarchy(&self) -> Option<Hierarchy> {
         self.root()?.cgroup().map(|root| root.hierarchy())
@@ -153,6 +153,8 @@ impl<S: Subsystem> Controller<S> {
     }
 
     /// Takes an inactive controller out of its registry; its css go as their references do.
+    ///
+    /// The root css goes offline in the call, with the hooks that belong to it. The name is free at once.
     ///
     /// # Errors
     ///

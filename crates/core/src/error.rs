@@ -84,7 +84,7 @@ pub struct HookPanic {
     pub(crate) message: String,
 }
 
-/// A fixed capacity is used up.
+/// A fixed capacity is used up, or the memory for more of it is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[error("no more than {limit} {what}")]
 pub struct CapacityError {

@@ -24,10 +24,10 @@
 //!         Ok(AtomicU64::new(0))
 //!     }
 //!
-//!     fn offline(&self, css: &Css<AtomicU64>) {
+//!     fn released(&self, css: &Css<AtomicU64>) {
 //!         // What the group did stays counted above it.
 //!         if let Some(parent) = css.parent() {
-//!             parent.fetch_add(css.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+//!             parent.fetch_add(css.load(Ordering::Relaxed), Ordering::Relaxed);
 //!         }
 //!     }
 //! }
@@ -47,9 +47,10 @@
 //! css.fetch_add(1, Ordering::Relaxed);
 //!
 //! drop(request);
-//! web.remove(Removal::Detach)?;
-//! assert_eq!(operations.root().map(|root| root.load(Ordering::Relaxed)), Some(1));
+//! web.remove(Removal::Detach)?; // the group is gone; what is referenced stays
 //! drop(css); // from any thread, in any context
+//! registry.wait_reclaimed()?;
+//! assert_eq!(operations.root().map(|root| root.load(Ordering::Relaxed)), Some(1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -57,14 +58,20 @@
 //!
 //! | operation | progress | cost |
 //! |---|---|---|
-//! | clone or drop a [`CssRef`] of an online css | wait-free | a plain add on a cell of the thread's own |
-//! | [`Css::try_get`] under a guard | wait-free | the same |
-//! | [`Registry::read`] | wait-free | one swap-protected pointer load |
-//! | drop the last reference to a dying css | lock-free | at most one system call |
-//! | create, remove, bind, join | one lock for the registry | hooks run under it |
+//! | clone or drop a [`CssRef`] of an online css | wait-free (1) | a plain add on a cell of the thread's own |
+//! | [`Css::try_get`] under a guard | wait-free (1) | the same |
+//! | the same of a dying css | lock-free | an atomic add on a shared word |
+//! | the same with [`Barrier::Fence`] | wait-free (1) | a full fence in addition |
+//! | [`Registry::read`] and its drop | wait-free, but for a very rare retry | two locked instructions |
+//! | drop the last reference to a dying css | lock-free | three exchanges, at most one system call |
+//! | create, remove, bind, join, drop of a [`Task`] | one lock for the registry | hooks run under it |
+//!
+//! (1) The first take near a css may lock and allocate for a moment; [`prepare_thread`] does so ahead.
+//! Dropping never does.
 //!
 //! A call that returns an error has changed nothing. A css is freed exactly once, after its last
-//! reference is gone and every guard that could have found it.
+//! reference is gone and every guard that could have found it; where nobody is left to know that, it
+//! is leaked, never freed early.
 //!
 //! # Features
 //!

@@ -33,7 +33,10 @@ pub(crate) fn bear<'b>(
     controllers: &'b [Bound],
 ) -> Result<Vec<Owned<'b>>, BirthError> {
     let ids = thread::domain().take_ids(controllers.len()).map_err(|_| {
-        BirthError::Capacity(CapacityError { what: "css ids", limit: (1 << 24) - 1 })
+        BirthError::Capacity(CapacityError {
+            what: "css ids, or memory for them",
+            limit: (1 << 24) - 1,
+        })
     })?;
     let mut born: Vec<Owned<'b>> = Vec::with_capacity(controllers.len());
     let mut unused = ids.into_iter();
@@ -114,7 +117,7 @@ fn discard(engine: &Engine, born: &[Owned<'_>]) {
     born.iter().for_each(|(css, _)| css.core().put_base());
 }
 
-/// Takes css offline, those of one group together: the first three stages of `docs/lifecycle.md`.
+/// Takes css offline, children before parents: `docs/lifecycle.md` up to the stage offline.
 ///
 /// When it returns, no `try_get_online` that starts succeeds, the `offline` hooks have run, and the
 /// css live on for the references that are out.

@@ -208,9 +208,9 @@ impl Engine {
         let id = css.core().id;
         debug_assert_eq!(Arc::strong_count(&css), 1, "a css is freed by its last owner");
         let header = css.core().header;
-        FREEING.set(true);
+        let was_freeing = FREEING.replace(true);
         self.tolerate("drop", caught(|| drop(css)));
-        FREEING.set(false);
+        FREEING.set(was_freeing);
         if !header.is_worn_out() {
             slots::domain().give_back_id(id);
         }

@@ -21,13 +21,19 @@ use crate::{
 /// A universe of hierarchies and subsystems, apart from every other one in the process.
 ///
 /// A cheap handle. The registry lives as long as any handle made from it: a hierarchy, a group, a
-/// controller, a task. When the last goes, every css goes offline; [`CssRef`](crate::CssRef)s stay
-/// good beyond that.
+/// controller, a task. The drop of the last takes every css offline, with all hooks that belong to
+/// it; [`CssRef`](crate::CssRef)s stay good beyond that.
 ///
 /// # Concurrency
 ///
-/// Structural calls (create, remove, rename, register, bind, join, limits) take one lock and run
-/// subsystems' hooks under it. Lookups of css, references, paths and walks do not take it.
+/// Structural calls (create, remove, rename, register, bind, join, limits, and the drop of a task or
+/// of the last handle) take one lock and run subsystems' hooks under it. They are refused in a hook,
+/// under a read guard and in a forked child. Lookups of css, references, paths and walks do not take
+/// it. In a forked child references can be cloned and dropped, and css looked up; names, paths,
+/// walks and lists may wait for ever for a thread that is not there.
+///
+/// It starts up to two threads: `fief-reclaimer` (see [`Reclaimer`]), and `fief-close`, where the last
+/// handle goes in a hook or under a guard.
 #[derive(Clone)]
 pub struct Registry {
     owner: Arc<Owner>,
@@ -59,7 +65,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Refuses a name that is taken, or is not 1 to 63 of `A-Z a-z 0-9 _ . -`, and a 65th hierarchy.
+    /// Refuses a name that is taken, or is not 1 to 63 of `A-Z a-z 0-9 _ . -`, and a 65th hierarchy; a
+    /// destroyed one counts until a grace period is over.
     #[doc(alias = "cgroup_setup_root")]
     pub fn create_hierarchy(&self, name: &str) -> Result<Hierarchy, CreateHierarchyError> {
         hierarchy::create(&self.owner, name)
@@ -81,8 +88,9 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// Refuses a name that is taken, malformed, or the beginning of an existing group's name; a 65th
-    /// subsystem; and whatever the subsystem's own hooks refuse.
+    /// Refuses a name that is taken, malformed (see [`Subsystem::name`]), or before the first dot of an
+    /// existing group's name; a 65th subsystem, where an unregistered one counts until its last css is
+    /// freed; and whatever the subsystem's own hooks refuse.
     pub fn register<S: Subsystem>(&self, subsystem: S) -> Result<Controller<S>, RegisterError> {
         bind::register(&self.owner, subsystem)
     }
@@ -127,7 +135,13 @@ impl Registry {
         self.owner.engine.reap()
     }
 
-    /// Waits until every css that has no references by now is freed.
+    /// Waits until every css that has no references by now is freed, and then their parents in turn.
+    ///
+    /// # Concurrency
+    ///
+    /// Blocks for a grace period for each level of groups, and for as long as others keep releasing.
+    /// Like [`Registry::synchronize`] it makes passes of the reclaimer itself: `released` hooks and the
+    /// drops of states run on the calling thread too.
     ///
     /// # Errors
     ///

@@ -24,15 +24,15 @@ pub struct RegistryStats {
     pub tasks: u64,
     /// Css that are online.
     pub css_online: u64,
-    /// Css that are dying or offline, and have references out.
+    /// Css that are dying or offline: they have references out, or wait for the reclaimer.
     pub css_dying: u64,
-    /// Css whose last reference is gone, ever.
+    /// Css whose last reference is gone, ever, as the reclaimer has seen it.
     pub css_released: u64,
     /// Css whose memory was given back, ever.
     pub css_freed: u64,
-    /// Css ever made.
+    /// Css ever made, for groups that were then refused too.
     pub css_created: u64,
-    /// Hooks and drops that panicked where they could refuse nothing.
+    /// Hooks, cancel callbacks and drops that panicked where they could refuse nothing.
     pub hook_panics: u64,
     /// Grace periods ever opened.
     pub grace_periods: u64,

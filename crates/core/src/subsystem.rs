@@ -10,11 +10,12 @@ use crate::{css::Css, error::HookError, sync::Arc, task::Member};
 /// # Concurrency
 ///
 /// Hooks run on the thread that makes the structural call, one at a time for a registry, under its
-/// structural lock ([`released`](Self::released) and [`exit`](Self::exit) may run on the reclaimer's
-/// thread). A structural call from inside one answers
-/// [`Reentrant`](crate::StructuralError::Reentrant); lookups, references and drops are allowed. A hook
-/// that waits for another thread's structural call waits for ever.
-/// [`post_attach`](Self::post_attach) and the drop of a `State` run under no lock.
+/// structural lock. [`released`](Self::released) runs on whatever thread makes a pass of the
+/// reclaimer, and [`exit`](Self::exit) may. A structural call from inside a hook answers
+/// [`Reentrant`](crate::StructuralError::Reentrant), for every registry; lookups, references and drops
+/// are allowed. A hook that waits for another thread's structural call waits for ever.
+/// [`post_attach`](Self::post_attach), the drop of a `State` and that of the subsystem run under no
+/// lock, the drops on the reclaimer's thread or any that makes a pass.
 ///
 /// # Panics
 ///
@@ -26,13 +27,21 @@ use crate::{css::Css, error::HookError, sync::Arc, task::Member};
 /// For one css: `new_css`, `online`, … `drain`, `killed`, `offline`, `released`, drop. `online` runs
 /// for a parent before its children; `offline`, `released` and the drop for children before their
 /// parent. `killed`, `offline` and `released` run once for every css that came online, and for no
-/// other.
+/// other; a css that is leaked (see [`CssRef`](crate::CssRef)) is never released. As a registry ends,
+/// each of `drain`, `killed` and `offline` runs for all css of a hierarchy before the next does.
+///
+/// # Lifetime
+///
+/// A `State` or subsystem that keeps a handle (a registry, hierarchy, group, controller or task) keeps
+/// its registry alive for ever. Weak references and css references do not.
 #[doc(alias = "cgroup_subsys")]
 pub trait Subsystem: Send + Sync + 'static {
     /// What the subsystem keeps for each group.
     type State: Send + Sync + 'static;
 
-    /// Returns the name: a lower-case letter and up to 31 of `a-z 0-9 _`; asked once.
+    /// Returns the name: a lower-case letter and up to 31 of `a-z 0-9 _`, but not `cgroup`.
+    ///
+    /// Asked once, at registration; a panic counts as an empty name.
     fn name(&self) -> &str;
 
     /// Makes the state for a group whose parent's css is `parent`, or for the root.
@@ -80,13 +89,17 @@ pub trait Subsystem: Send + Sync + 'static {
 
     /// Gives back what the controller caches for a css, per thread or otherwise.
     ///
-    /// Called when a removal begins, before `killed`. Caches are to hold no references.
+    /// Called before `killed`: when a removal begins, when a controller is unregistered, as a registry
+    /// ends, and for css that were online when another controller refused. Caches are to hold no
+    /// references.
     #[doc(alias = "pre_destroy")]
     fn drain(&self, css: &Css<Self::State>) {
         let _ = css;
     }
 
     /// Sees that the controller's root css is shown by another hierarchy's root from now on.
+    ///
+    /// Called by `bind`, by `unbind`, and when the hierarchy is destroyed; not at registration.
     #[doc(alias = "bind")]
     fn bound(&self, root: &Css<Self::State>) {
         let _ = root;

@@ -30,8 +30,9 @@ use crate::{
 
 /// A member of exactly one group of every hierarchy: of the root until it joins another.
 ///
-/// Dropping it ends its membership everywhere. Where the structural lock cannot be taken, in a hook
-/// or under a read guard, the reclaimer ends it a little later.
+/// Dropping it ends its membership everywhere: it takes the structural lock and runs the `exit` hooks.
+/// Where the lock cannot be taken, in a hook or under a read guard, the next structural call or the
+/// reclaimer does that.
 pub struct Task {
     owner: Arc<Owner>,
     shared: Arc<TaskShared>,
@@ -112,7 +113,8 @@ impl Task {
     /// Sets what [`Cgroup::kill`] runs for this task, in place of what was set before.
     ///
     /// It runs on the thread that kills, under no lock, once for each kill. It is to make the task's
-    /// owner stop and drop the task, and to return soon.
+    /// owner stop and drop the task, and to return soon. A handle that it keeps, keeps the registry alive
+    /// as long as the task.
     pub fn on_cancel(&self, cancel: impl Fn() + Send + Sync + 'static) {
         let before = self.shared.cancel.lock().replace(Arc::new(cancel));
         drop(before);

@@ -15,15 +15,17 @@ use crate::{
 /// An owned reference to a css: keeps it from being freed, not from going offline.
 ///
 /// Clone and drop are the kernel's `css_get` and `css_put`. Both are a plain add on a cell of the
-/// calling thread while the css is online (about 1 ns, no locked instruction), and an atomic add on
-/// a shared word once it is dying. A reference may be dropped on another thread than it was taken
+/// calling thread while the css is online (no locked instruction), and an atomic add on a shared word
+/// once it is dying. A reference may be dropped on another thread than it was taken
 /// on, and after its group, hierarchy and registry are gone.
+///
+/// A css that ever had 2^43 references at one time, or whose registry ended in a forked child or where
+/// no thread could be started for it, is leaked: it is never freed early.
 ///
 /// # Concurrency
 ///
 /// Dropping never blocks, takes a lock, allocates or runs code of others, whatever the context. The
-/// last drop of a dying css adds one compare-exchange or two, and at most one system call to wake
-/// the reclaimer. Cloning may make the thread's counting cells (see
+/// last drop of a dying css adds three exchanges, and at most one system call to wake the reclaimer. Cloning may make the thread's counting cells (see
 /// [`prepare_thread`](crate::prepare_thread)) the first time. Not for signal handlers.
 ///
 /// # Invariants
@@ -103,8 +105,8 @@ unsafe impl<T: Send + Sync> Sync for CssRef<T> {}
 ///
 /// # Concurrency
 ///
-/// Upgrading is [`Css::try_get`] by way of the id: about 2 ns under a read guard that is held
-/// ([`ReadGuard::upgrade`]); alone it pays for the guard, about 12 ns more.
+/// Upgrading is [`Css::try_get`] by way of the id: two loads more under a read guard that is held
+/// ([`ReadGuard::upgrade`]); alone it pays for the guard.
 pub struct WeakCss<T> {
     id: CssId,
     generation: u32,

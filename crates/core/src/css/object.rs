@@ -1,4 +1,14 @@
 //! `Css<T>`: the header that the core keeps, the parent, and the controller's own value.
+//!
+//! # Orderings
+//!
+//! Edge `init→notify`: who wins the notification of a css sees the css, even a straggler of the id's
+//! former css. The css is planted before it is killed, and a notification acquires what the kill
+//! released on the same word (edge put→release of `css/refcount.rs`).
+//!
+//! # Tests
+//!
+//! `tests/loom_release.rs`, model `a_put_stalls_across_release_grace_and_id_reuse`.
 
 use std::{any::Any, fmt, ops::Deref};
 
@@ -25,7 +35,8 @@ pub enum State {
     /// In use; every kind of reference can be taken.
     #[doc(alias = "CSS_ONLINE")]
     Online,
-    /// Its removal is decided: no `try_get_online` that starts now succeeds.
+    /// Its removal is decided: lookups find it no more, and from the end of the `killed` hooks on no
+    /// `try_get_online` that starts succeeds.
     #[doc(alias = "CSS_DYING")]
     Dying,
     /// Its controller has let go of it; it lives on for the references that are out.
@@ -95,7 +106,7 @@ struct Counted {
 }
 
 impl<T> Css<T> {
-    /// Returns the id: unique in the process while the css lives, and for a grace period longer.
+    /// Returns the id: unique in the process until the css is freed.
     #[must_use]
     pub fn id(&self) -> CssId {
         self.core.id
@@ -131,8 +142,9 @@ impl<T> Css<T> {
     ///
     /// # Concurrency
     ///
-    /// Wait-free: a plain add on a cell of the calling thread while the css is online (about 1 ns),
-    /// an atomic add on a shared word once it is dying.
+    /// Wait-free: a plain add on a cell of the calling thread while the css is online, an atomic
+    /// exchange on a shared word once it is dying. The first time near a css, the thread may take a
+    /// short lock and make its cells; see [`prepare_thread`](crate::prepare_thread).
     #[doc(alias = "css_tryget")]
     #[inline]
     pub fn try_get(&self) -> Option<CssRef<T>> {
@@ -173,7 +185,8 @@ impl<T: Send + Sync + 'static> Css<T> {
         let core = Core { header, id, generation, controller, stage, mailbox, group };
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
-        // Ordering: Relaxed: `init` releases it.
+        // Ordering: Relaxed: published with the css (edge column); a straggler that notifies for it
+        // sees both through the kill (edge init→notify).
         header.payload.store(Arc::as_ptr(&css).cast_mut().cast(), Ordering::Relaxed);
         header.arena.store(arena, Ordering::Relaxed);
         header.init(asymmetric);

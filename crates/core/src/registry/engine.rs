@@ -248,7 +248,7 @@ impl Drop for Engine {
     /// is left to wait for their references.
     #[expect(clippy::mem_forget, reason = "what is still referenced must not be freed")]
     fn drop(&mut self) {
-        let mut tree = self.tree.lock();
+        let tree = self.tree.get_mut();
         std::mem::forget(std::mem::take(&mut tree.csses));
         std::mem::forget(std::mem::replace(&mut tree.graces, Graces::new()));
         std::mem::forget(std::mem::take(&mut tree.retired));

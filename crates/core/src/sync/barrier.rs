@@ -27,6 +27,9 @@ use super::{Ordering, fence, skip};
 #[non_exhaustive]
 pub enum Barrier {
     /// `membarrier(2)` where the kernel has it, else [`Barrier::Fence`]. The default.
+    ///
+    /// Decided once per process. Each kill then interrupts every processor that runs a thread of it.
+    /// A system-call filter that forbids `membarrier` later makes a removal panic: choose the fence.
     #[default]
     Auto,
     /// A full fence in every counting operation: about ten times slower, needs no system call.
