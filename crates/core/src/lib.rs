@@ -115,6 +115,9 @@ mod error;
 #[cfg(not(loom))]
 mod trace;
 mod sync;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod bench;
 
 #[cfg(test)]
 mod tests;
