@@ -1,0 +1,87 @@
+//! What creation, removal and kill cost.
+
+use std::{
+    hint,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fief_core::{Barrier, Cgroup, Removal, bench::Batch};
+
+use crate::{
+    forest::Forest,
+    system::{membarrier, pinned},
+};
+
+/// Times as many creations and removals of one group; what the reclaimer has left is not in it.
+#[must_use]
+pub fn come_and_go(forest: &Forest, times: u64) -> Duration {
+    let start = Instant::now();
+    (0..times).for_each(|_| forest.come_and_go());
+    let time = start.elapsed();
+    forest.settle();
+    time
+}
+
+/// Times as many creations, removals and passes of the reclaimer, all on the calling thread.
+#[must_use]
+pub fn come_and_go_reaped(forest: &Forest, times: u64) -> Duration {
+    let start = Instant::now();
+    for _ in 0..times {
+        forest.come_and_go();
+        forest.registry.reap();
+    }
+    start.elapsed()
+}
+
+/// Times the removal of one group with as many css as `forest` has subsystems.
+#[must_use]
+pub fn removal(forest: &Forest) -> Duration {
+    let group: Cgroup = forest.hierarchy.root().create_child("passing").expect("a free name");
+    let start = Instant::now();
+    group.remove(Removal::Detach).expect("nobody joined");
+    let time = start.elapsed();
+    forest.registry.reap();
+    time
+}
+
+/// Times the kill of `count` counts with one barrier; the calling thread has cells for each.
+#[must_use]
+pub fn kill(count: usize) -> Duration {
+    let mut batch = Batch::new(count, Barrier::Auto).expect("there are 2^24 ids");
+    batch.touch();
+    let start = Instant::now();
+    batch.kill();
+    start.elapsed()
+}
+
+/// Times one `membarrier`, the primitive a kill is held against.
+#[must_use]
+pub fn barrier() -> Duration {
+    let start = Instant::now();
+    membarrier();
+    start.elapsed()
+}
+
+/// Runs `work` while another thread of this process spins on another processor, which a barrier has
+/// to reach.
+pub fn beside_a_busy_thread<R>(work: impl FnOnce() -> R) -> R {
+    let (is_started, is_over) = (&AtomicBool::new(false), &AtomicBool::new(false));
+    thread::scope(|scope| {
+        let spin = move || {
+            // Ordering: Relaxed: flags, with no data behind them.
+            is_started.store(true, Ordering::Relaxed);
+            while !is_over.load(Ordering::Relaxed) {
+                hint::spin_loop();
+            }
+        };
+        scope.spawn(move || pinned(1, spin));
+        while !is_started.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        let result = pinned(0, work);
+        is_over.store(true, Ordering::Relaxed);
+        result
+    })
+}
