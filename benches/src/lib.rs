@@ -20,3 +20,4 @@ pub mod footprint;
 pub mod system;
 pub mod compare;
 pub mod statistic;
+pub mod question;

@@ -1,0 +1,378 @@
+//! What `ratios` asks: the figures of a round, and the targets they are held against.
+
+use std::collections::BTreeMap;
+
+use fief_core::Registry;
+use serde::Serialize;
+
+use crate::{
+    farewell::{self, Readers},
+    forest::{Forest, manual},
+    handed::{self, Dropper},
+    lifecycle::{barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, removal},
+    pair::{ArcClone, CssClone, CssTryGet, Guard, Pair, UpgradeAlone, UpgradeUnder},
+    race,
+    statistic::{Sample, Verdict, median},
+    system::register_membarrier,
+};
+
+/// Pairs in a batch: 20 to 400 µs.
+const PAIRS: u32 = 20_000;
+/// Siblings of the groups that come and go.
+const SIBLINGS: usize = 1_000;
+
+/// Figures by name, one for each round; times in nanoseconds.
+#[derive(Debug, Default)]
+pub struct Figures(BTreeMap<&'static str, Vec<f64>>);
+
+/// One row of the table: a figure over another, or over a budget.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    text: &'static str,
+    unit: Unit,
+    ours: &'static str,
+    peer: Peer,
+    target: Option<Target>,
+}
+
+/// What a figure is divided by.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    Figure(&'static str),
+    Budget(f64),
+}
+
+/// What a ratio is to be.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    AtMost(f64),
+    /// At most one; what a ratio of equal things, the two named, shows too is noise.
+    NoMore(&'static str, &'static str),
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Time, in nanoseconds.
+    Nanoseconds,
+    /// Memory, in bytes.
+    Bytes,
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    /// The question.
+    pub question: &'static str,
+    /// The unit of `ours` and `peer`.
+    pub unit: Unit,
+    /// The figure, median of the rounds.
+    pub ours: f64,
+    /// What it is divided by, median of the rounds.
+    pub peer: f64,
+    /// Whether `peer` is a budget, not a measurement.
+    pub is_budget: bool,
+    /// The ratio: median of the rounds' ratios.
+    pub ratio: f64,
+    /// The least ratio of a round.
+    pub min: f64,
+    /// The greatest ratio of a round.
+    pub max: f64,
+    /// Bounds of the median, with 95 % confidence.
+    pub bounds: (f64, f64),
+    /// What the ratio is to be at most.
+    pub target: Option<f64>,
+    /// Up to where a ratio cannot be told from the target.
+    pub noise: Option<f64>,
+    /// What comes of it.
+    pub verdict: Verdict,
+}
+
+const fn question(
+    text: &'static str,
+    unit: Unit,
+    ours: &'static str,
+    peer: Peer,
+    target: Option<Target>,
+) -> Question {
+    Question { text, unit, ours, peer, target }
+}
+
+/// Every question, those with a target first.
+pub const QUESTIONS: &[Question] = {
+    use Peer::{Budget, Figure};
+    use Target::{AtMost, NoMore};
+    use Unit::{Bytes, Nanoseconds as Time};
+    const FIFTH: Option<Target> = Some(AtMost(0.2));
+    const BUDGET: Option<Target> = Some(AtMost(1.0));
+    &[
+        question("CssRef clone+drop / Arc", Time, "clone", Figure("arc"), FIFTH),
+        question("try_get+drop under a guard / Arc", Time, "try_get", Figure("arc"), FIFTH),
+        question(
+            "clone+drop, 2 threads on one css / 1 thread",
+            Time,
+            "clone, 2 threads",
+            Figure("clone"),
+            Some(NoMore("clone, 2 threads apart", "clone")),
+        ),
+        question(
+            "try_get+drop, 2 threads on one css / 1 thread",
+            Time,
+            "try_get, 2 threads",
+            Figure("try_get"),
+            Some(NoMore("try_get, 2 threads apart", "try_get")),
+        ),
+        question(
+            "taken here, dropped there, prepared / dropped here",
+            Time,
+            "handed",
+            Figure("kept"),
+            Some(NoMore("kept again", "kept")),
+        ),
+        question(
+            "kill of one css / membarrier",
+            Time,
+            "kill",
+            Figure("membarrier"),
+            Some(AtMost(2.0)),
+        ),
+        question("kill of 1,000, each / 50 ns", Time, "kill of 1,000", Budget(50.0), BUDGET),
+        question("create+remove, 4 subsystems / 4 µs", Time, "come and go", Budget(4e3), BUDGET),
+        question("removal to freed, busy reader / 100 µs", Time, "freed", Budget(1e5), BUDGET),
+        question(
+            "removal to freed, 2 readers a core / 20 ms",
+            Time,
+            "freed late",
+            Budget(2e7),
+            BUDGET,
+        ),
+        question(
+            "a group, 4 subsystems, 2 threads / 1 KiB",
+            Bytes,
+            "group",
+            Budget(1024.0),
+            BUDGET,
+        ),
+        question("Arc, 2 threads on one / 1 thread", Time, "arc, 2 threads", Figure("arc"), None),
+        question("weak upgrade under a guard / Arc", Time, "upgrade", Figure("arc"), None),
+        question("weak upgrade alone / Arc", Time, "upgrade alone", Figure("arc"), None),
+        question("guard alone / Arc", Time, "guard", Figure("arc"), None),
+        question(
+            "what one css adds to a removal / membarrier",
+            Time,
+            "removal of a css",
+            Figure("membarrier"),
+            None,
+        ),
+        question(
+            "create+remove, 4 subsystems, own reclaimer / 4 µs",
+            Time,
+            "come and go reaped",
+            Budget(4e3),
+            None,
+        ),
+    ]
+};
+
+impl Question {
+    /// Answers it from `figures`, which have some rounds.
+    #[must_use]
+    pub fn answer(&self, figures: &Figures) -> Answer {
+        let ours = Sample::new(figures.of(self.ours).to_vec()).median();
+        let (peer, ratios) = match self.peer {
+            Peer::Figure(name) => (median(figures.of(name)), figures.ratios(self.ours, name)),
+            Peer::Budget(budget) => {
+                (budget, figures.of(self.ours).iter().map(|figure| figure / budget).collect())
+            }
+        };
+        let ratios = Sample::new(ratios);
+        let limits = self.target.map(|target| match target {
+            Target::AtMost(most) => (most, most),
+            Target::NoMore(one, other) => {
+                (1.0, Sample::new(figures.ratios(one, other)).bounds().1.max(1.0))
+            }
+        });
+        Answer {
+            question: self.text,
+            unit: self.unit,
+            ours,
+            peer,
+            is_budget: matches!(self.peer, Peer::Budget(_)),
+            ratio: ratios.median(),
+            min: ratios.min(),
+            max: ratios.max(),
+            bounds: ratios.bounds(),
+            target: limits.map(|(target, _)| target),
+            noise: limits.map(|(_, noise)| noise),
+            verdict: limits.map_or(Verdict::None, |(target, noise)| ratios.verdict(target, noise)),
+        }
+    }
+}
+
+impl Figures {
+    fn put(&mut self, name: &'static str, figure: f64) {
+        self.0.entry(name).or_default().push(figure);
+    }
+
+    fn of(&self, name: &str) -> &[f64] {
+        self.0.get(name).expect("every round measures everything")
+    }
+
+    /// Returns the ratios of two figures, round by round.
+    fn ratios(&self, ours: &str, peer: &str) -> Vec<f64> {
+        self.of(ours).iter().zip(self.of(peer)).map(|(ours, peer)| ours / peer).collect()
+    }
+}
+
+/// What the rounds measure.
+#[derive(Debug)]
+pub struct Rounds {
+    forest: Forest,
+    none: Forest,
+    one: Forest,
+    four: Forest,
+    own: Forest,
+    done: usize,
+}
+
+impl Rounds {
+    /// Makes everything that rounds share.
+    #[must_use]
+    pub fn new() -> Self {
+        register_membarrier();
+        Self {
+            forest: Forest::new(manual(), 1, 2),
+            none: Forest::new(manual(), 0, SIBLINGS),
+            one: Forest::new(manual(), 1, SIBLINGS),
+            four: Forest::new(Registry::new(), 4, SIBLINGS),
+            own: Forest::new(manual(), 4, SIBLINGS),
+            done: 0,
+        }
+    }
+
+    /// Measures every figure once, every other round in reverse.
+    ///
+    /// `group` measures the bytes of a group, in a process of its own.
+    pub fn round(&mut self, figures: &mut Figures, group: impl FnOnce() -> f64) {
+        let mut steps: Vec<fn(&Self, &mut Figures)> =
+            vec![Self::references, Self::handed, Self::kills, Self::groups, Self::farewells];
+        if self.done % 2 == 1 {
+            steps.reverse();
+        }
+        for step in steps {
+            step(self, figures);
+        }
+        figures.put("group", group());
+        self.done += 1;
+    }
+
+    fn references(&self, figures: &mut Figures) {
+        let mut measure = |name, each: &[&dyn Pair]| {
+            figures.put(name, race::nanoseconds(each, PAIRS));
+        };
+        let arc = ArcClone::default();
+        let clones = [0, 1].map(|number| CssClone(self.forest.css(number)));
+        let try_gets = [0, 1].map(|number| CssTryGet::new(&self.forest, number));
+        measure("arc", &[&arc]);
+        measure("clone", &[&clones[0]]);
+        measure("try_get", &[&try_gets[0]]);
+        measure("clone, 2 threads", &[&clones[0], &clones[0]]);
+        measure("clone, 2 threads apart", &[&clones[0], &clones[1]]);
+        measure("try_get, 2 threads", &[&try_gets[0], &try_gets[0]]);
+        measure("try_get, 2 threads apart", &[&try_gets[0], &try_gets[1]]);
+        measure("arc, 2 threads", &[&arc, &arc]);
+        measure("upgrade", &[&UpgradeUnder::new(&self.forest)]);
+        measure("upgrade alone", &[&UpgradeAlone::new(&self.forest)]);
+        measure("guard", &[&Guard(Registry::clone(&self.forest.registry))]);
+    }
+
+    fn handed(&self, figures: &mut Figures) {
+        let css = self.forest.css(0);
+        figures.put("kept", handed::nanoseconds(&css, Dropper::Same));
+        figures.put("handed", handed::nanoseconds(&css, Dropper::Prepared));
+        figures.put("kept again", handed::nanoseconds(&css, Dropper::Same));
+    }
+
+    /// One at a time in turn, beside a thread that a barrier has to reach.
+    fn kills(&self, figures: &mut Figures) {
+        let mut times: [Vec<f64>; 5] = Default::default();
+        beside_a_busy_thread(|| {
+            for _ in 0..101 {
+                times[0].push(barrier().as_secs_f64() * 1e9);
+                times[1].push(kill(1).as_secs_f64() * 1e9);
+                times[2].push(removal(&self.none).as_secs_f64() * 1e9);
+                times[3].push(removal(&self.one).as_secs_f64() * 1e9);
+            }
+            times[4].extend((0..21).map(|_| kill(1_000).as_secs_f64() * 1e9 / 1e3));
+        });
+        let [barrier, kill, without, with, batch] = times.map(|times| median(&times));
+        figures.put("membarrier", barrier);
+        figures.put("kill", kill);
+        figures.put("removal of a css", with - without);
+        figures.put("kill of 1,000", batch);
+    }
+
+    fn groups(&self, figures: &mut Figures) {
+        const TIMES: u32 = 2_000;
+        let each = |time: std::time::Duration| time.as_secs_f64() * 1e9 / f64::from(TIMES);
+        let threaded: Vec<f64> =
+            (0..5).map(|_| each(come_and_go(&self.four, TIMES.into()))).collect();
+        let own: Vec<f64> =
+            (0..5).map(|_| each(come_and_go_reaped(&self.own, TIMES.into()))).collect();
+        figures.put("come and go", median(&threaded));
+        figures.put("come and go reaped", median(&own));
+    }
+
+    fn farewells(&self, figures: &mut Figures) {
+        for (name, readers, removals) in
+            [("freed", Readers::Elsewhere, 21), ("freed late", Readers::TwiceTheProcessors, 15)]
+        {
+            let times = farewell::removals(readers, removals);
+            let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e9).collect();
+            figures.put(name, median(&times));
+        }
+    }
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(rounds: &[(&'static str, &[f64])]) -> Figures {
+        Figures(rounds.iter().map(|(name, figures)| (*name, figures.to_vec())).collect())
+    }
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let drifting = figures(&[("clone", &[1.0, 2.0, 3.0]), ("arc", &[10.0, 20.0, 30.0])]);
+        let answer = QUESTIONS[0].answer(&drifting);
+        assert_eq!((answer.ratio, answer.min, answer.max), (0.1, 0.1, 0.1));
+        assert_eq!(answer.verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn equal_things_that_differ_as_much_excuse_a_miss() {
+        let noisy = [
+            ("clone, 2 threads", &[1.2, 1.2, 1.2][..]),
+            ("clone", &[1.0, 1.0, 1.0]),
+            ("clone, 2 threads apart", &[1.3, 1.2, 1.1]),
+        ];
+        let answer = QUESTIONS[2].answer(&figures(&noisy));
+        assert_eq!((answer.target, answer.noise), (Some(1.0), Some(1.3)));
+        assert_eq!(answer.verdict, Verdict::NoDifference);
+    }
+
+    #[test]
+    fn a_budget_is_no_measurement() {
+        let answer = QUESTIONS[6].answer(&figures(&[("kill of 1,000", &[100.0])]));
+        assert!(answer.is_budget);
+        assert_eq!((answer.ratio, answer.verdict), (2.0, Verdict::Missed));
+    }
+}
