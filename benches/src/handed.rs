@@ -27,26 +27,23 @@ pub enum Dropper {
 
 /// Returns the time of each of `handfuls` handfuls: the taking of every reference, and its drop.
 ///
-/// The time in which they change hands, and their addresses with them, is not in it: whoever drops
-/// looks at each once before the clock starts, on the same thread too.
+/// Every handful goes to the other thread, and comes back. The journey is not in the time, and the
+/// same in each case: whoever drops has waited for the handful, and looks at each reference once
+/// before the clock starts.
 #[must_use]
 pub fn handfuls(css: &CssRef<()>, dropper: Dropper, handfuls: usize) -> Vec<Duration> {
-    if dropper == Dropper::Same {
-        let mut hand = Vec::with_capacity(HANDFUL);
-        return (0..handfuls).map(|_| taken(css, &mut hand) + dropped(&mut hand)).collect();
-    }
     let (there, inbox) = channel();
     let (outbox, back) = channel();
     thread::scope(|scope| {
-        scope.spawn(move || drop_all(dropper, &inbox, &outbox));
+        scope.spawn(move || serve(dropper, &inbox, &outbox));
         let mut hand = Vec::with_capacity(HANDFUL);
         let times = (0..handfuls)
             .map(|_| {
                 let took = taken(css, &mut hand);
                 there.send(std::mem::take(&mut hand)).expect("the other thread lives");
-                let (empty, dropped) = back.recv().expect("the other thread lives");
-                hand = empty;
-                took + dropped
+                let (returned, dropped_there) = back.recv().expect("the other thread lives");
+                hand = returned;
+                took + dropped_there.unwrap_or_else(|| dropped(&mut hand))
             })
             .collect();
         drop(there);
@@ -73,12 +70,13 @@ pub fn timed(css: &CssRef<()>, dropper: Dropper, pairs: u64) -> Duration {
 
 type Hand = Vec<CssRef<()>>;
 
-fn drop_all(dropper: Dropper, inbox: &Receiver<Hand>, outbox: &Sender<(Hand, Duration)>) {
+/// The other thread: drops every handful, or sends it back as it came.
+fn serve(dropper: Dropper, inbox: &Receiver<Hand>, outbox: &Sender<(Hand, Option<Duration>)>) {
     if dropper == Dropper::Prepared {
         assert!(prepare_thread(), "there are slots for all");
     }
     for mut hand in inbox {
-        let time = dropped(&mut hand);
+        let time = (dropper != Dropper::Same).then(|| dropped(&mut hand));
         outbox.send((hand, time)).expect("the first thread waits");
     }
 }

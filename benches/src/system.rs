@@ -1,6 +1,11 @@
 //! What only the operating system can tell or do, where it can.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// What the machine was, and what it was busy with, while figures were taken.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -19,14 +24,14 @@ pub struct Conditions {
     pub steal_percent: f64,
 }
 
-/// A moment from which on [`Conditions`] are taken.
-#[derive(Clone, Copy, Debug)]
+/// What the processors were busy with while [`Watch::during`] ran things.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
     all: Ticks,
     own: u64,
 }
 
-/// Clock ticks since the start of the machine, of all processors.
+/// Clock ticks of all processors.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ticks {
     busy: u64,
@@ -35,31 +40,63 @@ struct Ticks {
 }
 
 impl Watch {
-    /// Begins now.
-    #[must_use]
-    pub fn start() -> Self {
-        Self { all: Ticks::now(), own: own_ticks() }
+    /// Runs `work` and adds what the processors did meanwhile.
+    pub fn during<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let (all, own) = (Ticks::now(), own_ticks());
+        let result = work();
+        let now = Ticks::now();
+        self.all.busy += now.busy - all.busy;
+        self.all.idle += now.idle - all.idle;
+        self.all.stolen += now.stolen - all.stolen;
+        self.own += own_ticks() - own;
+        result
     }
 
-    /// Returns the conditions since the start.
+    /// Returns how much of the processors other processes had, in per cent.
     #[must_use]
-    pub fn conditions(self) -> Conditions {
-        let now = Ticks::now();
-        let busy = (now.busy - self.all.busy) as f64;
-        let stolen = (now.stolen - self.all.stolen) as f64;
-        let all = (busy + stolen + (now.idle - self.all.idle) as f64).max(1.0);
-        let own = (own_ticks() - self.own) as f64;
+    pub fn others_percent(&self) -> f64 {
+        self.percent(self.all.busy.saturating_sub(self.own))
+    }
+
+    /// Returns the conditions, of now and of what was watched.
+    #[must_use]
+    pub fn conditions(&self) -> Conditions {
         let load = read("/proc/loadavg");
         Conditions {
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or("unknown").to_owned(),
             processors: processors(),
             kernel: kernel(),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
-            others_percent: (100.0 * (busy - own) / all).max(0.0),
-            steal_percent: 100.0 * stolen / all,
+            others_percent: self.others_percent(),
+            steal_percent: self.percent(self.all.stolen),
+        }
+    }
+
+    fn percent(&self, ticks: u64) -> f64 {
+        let Ticks { busy, idle, stolen } = self.all;
+        100.0 * ticks as f64 / (busy + idle + stolen).max(1) as f64
+    }
+}
+
+/// Waits until other processes leave the processors alone, at most for `patience`; returns whether
+/// they do.
+pub fn wait_until_quiet(patience: Duration) -> bool {
+    let start = Instant::now();
+    loop {
+        let mut watch = Watch::default();
+        watch.during(|| thread::sleep(LOOK));
+        if watch.others_percent() <= QUIET_PERCENT {
+            return true;
+        }
+        if start.elapsed() >= patience {
+            return false;
         }
     }
 }
+
+/// How long a look at the processors takes, and what others may have of them meanwhile.
+const LOOK: Duration = Duration::from_millis(300);
+const QUIET_PERCENT: f64 = 3.0;
 
 impl Ticks {
     fn now() -> Self {
@@ -133,12 +170,15 @@ pub fn register_membarrier() -> bool {
 
 /// Runs `work` with the calling thread on processor `number` only, where that can be had.
 ///
-/// Threads started meanwhile stay there.
+/// Threads started meanwhile stay there, until they are pinned elsewhere.
 #[cfg(target_os = "linux")]
 pub fn pinned<R>(number: usize, work: impl FnOnce() -> R) -> R {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    // Asked once, before anything is pinned: a thread that a pinned one starts is pinned as well.
+    static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
     let Ok(before) = sched_getaffinity(None) else { return work() };
-    let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| before.is_set(*cpu)).collect();
+    let allowed =
+        ALLOWED.get_or_init(|| (0..CpuSet::MAX_CPU).filter(|cpu| before.is_set(*cpu)).collect());
     let mut only = CpuSet::new();
     only.set(allowed[number % allowed.len()]);
     sched_setaffinity(None, &only).ok();

@@ -9,6 +9,7 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +17,7 @@ use benches::{
     footprint,
     question::{Answer, Figures, QUESTIONS, Rounds, Unit},
     statistic::Verdict,
-    system::{Conditions, Watch},
+    system::{Conditions, Watch, wait_until_quiet},
 };
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
@@ -30,6 +31,9 @@ struct Options {
     /// How often everything is measured.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(5..))]
     rounds: u32,
+    /// How many seconds to wait, before each round, for other processes to leave the machine alone.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    patience: u64,
     /// Where to write the figures, too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -67,11 +71,16 @@ fn main() -> ExitCode {
 /// Returns whether no target is missed.
 fn run(options: &Options) -> Result<bool> {
     ensure!(!cfg!(debug_assertions), "a debug build measures nothing: use --release");
-    let watch = Watch::start();
+    let mut watch = Watch::default();
     let (mut rounds, mut figures) = (Rounds::new(), Figures::default());
     for _ in 0..options.rounds {
-        let group = group()?;
-        rounds.round(&mut figures, || group);
+        if options.patience > 0 {
+            wait_until_quiet(Duration::from_secs(options.patience));
+        }
+        watch.during(|| {
+            rounds.round(&mut figures, group()?);
+            anyhow::Ok(())
+        })?;
     }
     let conditions = watch.conditions();
     let answers: Vec<Answer> = QUESTIONS.iter().map(|question| question.answer(&figures)).collect();
