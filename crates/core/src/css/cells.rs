@@ -290,24 +290,31 @@ impl Domain {
         self.slots.lock().give_back(slot);
     }
 
-    /// Yields the cells of `id` in every slot that has some, as of the caller's heavy barrier.
+    /// Shows `look` the cell of `id` in every slot that has one, as of the caller's heavy barrier.
     ///
     /// A cell that is missed belongs to an operation that passes its light barrier later (edge
     /// op↔kill): mark, block and chunk are all stored before the count.
-    pub(crate) fn cells(&self, id: CssId) -> impl Iterator<Item = &'static Cell> {
+    pub(crate) fn for_each_cell(&self, id: CssId, mut look: impl FnMut(&Cell)) {
         // Ordering: Relaxed (edge op↔kill), as all loads here that name no edge of their own.
         let words = (self.slots_made.load(Ordering::Relaxed) as usize).div_ceil(64);
-        let marks = self.segment(id).into_iter().flat_map(move |segment| &segment.marks[..words]);
-        let slots = marks.enumerate().flat_map(|(word, mark)| {
-            let mark = mark.load(Ordering::Relaxed);
-            (0..64).filter(move |bit| mark >> bit & 1 == 1).map(move |bit| word * 64 + bit)
-        });
-        slots.filter_map(move |slot| {
-            // Ordering: Acquire (edge block): we see the block's chunk pointers.
-            let block = self.blocks[slot].load(order("block_load", Ordering::Acquire));
-            // SAFETY: by the invariant the pointer is null or good for ever.
-            unsafe { block.as_ref::<'static>() }?.cell(id)
-        })
+        let Some(segment) = self.segment(id) else { return };
+        for (word, mark) in segment.marks[..words].iter().enumerate() {
+            let mut slots = mark.load(Ordering::Relaxed);
+            while slots != 0 {
+                let slot = word * 64 + slots.trailing_zeros() as usize;
+                slots &= slots - 1;
+                if let Some(cell) = self.block(slot).and_then(|block| block.cell(id)) {
+                    look(cell);
+                }
+            }
+        }
+    }
+
+    fn block(&self, slot: usize) -> Option<&'static Block> {
+        // Ordering: Acquire (edge block): we see the block's chunk pointers.
+        let block = self.blocks[slot].load(order("block_load", Ordering::Acquire));
+        // SAFETY: by the invariant the pointer is null or good for ever.
+        unsafe { block.as_ref::<'static>() }
     }
 
     fn make_header(&self, id: CssId) -> bool {

@@ -285,24 +285,25 @@ impl Header {
         false
     }
 
-    /// Decides the removal and makes the header the place to count, from the next barrier on.
+    /// Makes the header the place to count, from the next heavy barrier on; returns whether cells
+    /// counted without a fence.
     fn begin_kill(&self) -> bool {
-        // Ordering: Relaxed: whoever starts after the kill returned sees both stores; whoever races
-        // with it may go either way.
-        self.value.fetch_or(DEAD, Ordering::Relaxed);
         let asymmetric = self.mode() == PER_THREAD;
         // Ordering: Relaxed: the heavy barrier follows (edge op↔kill).
         self.mode.store(ATOMIC, Ordering::Relaxed);
         asymmetric
     }
 
-    /// Takes `share`, and the bias; returns whether the caller must notify.
+    /// Takes `share`, trades the bias for `DEAD`, and returns whether the caller must notify.
+    ///
+    /// A `try_get_online` that comes between the two halves of a kill still succeeds, and is counted.
     fn end_kill(&self, share: u64) -> bool {
         if share.wrapping_add(SATURATED) > 2 * SATURATED {
-            self.saturate();
+            // Ordering: Relaxed: the flags only ever refuse.
+            self.value.fetch_or(DEAD | STUCK, Ordering::Relaxed);
             return false;
         }
-        self.is_first_at_zero(self.add(share.wrapping_sub(BIAS)))
+        self.is_first_at_zero(self.add(share.wrapping_sub(BIAS).wrapping_add(DEAD)))
     }
 }
 
@@ -446,7 +447,8 @@ pub(crate) fn kill(domain: &Domain, batch: &[(CssId, &'static Header)], notify: 
     }
     barrier::heavy(asymmetric);
     for (id, header) in batch {
-        let share = domain.cells(*id).map(Cell::capture).fold(0, u64::wrapping_add);
+        let mut share = 0_u64;
+        domain.for_each_cell(*id, |cell| share = share.wrapping_add(cell.capture()));
         if header.end_kill(share) {
             notify(*id);
         }
