@@ -2,9 +2,15 @@
 #![cfg(unix)]
 #![expect(unsafe_code, reason = "fork is what is tested")]
 
-use std::ffi::c_int;
+use std::{
+    ffi::c_int,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use fief_core::{Css, HookError, Reclaimer, Registry, Removal, State, StructuralError, Subsystem};
+use fief_core::{
+    Css, HookError, Reclaimer, Registry, Removal, State, StructuralError, Subsystem, prepare_thread,
+};
 
 unsafe extern "C" {
     fn fork() -> c_int;
@@ -75,4 +81,33 @@ fn a_forked_child_can_drop_and_no_more() {
     assert_eq!(status, 0);
     group.remove(Removal::Detach).unwrap();
     drop(reference);
+}
+
+/// Threads come and go, and css with them, while others fork: no child finds a lock taken by a
+/// thread that it does not have.
+#[test]
+fn a_first_clone_in_a_forked_child_never_waits() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let controller = registry.register(Unit).unwrap();
+    controller.bind(&hierarchy).unwrap();
+    let reference = controller.root().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for name in ["a", "b"] {
+            let (hierarchy, is_over) = (&hierarchy, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    thread::scope(|scope| scope.spawn(prepare_thread).join().unwrap());
+                    let group = hierarchy.root().create_child(name).unwrap();
+                    group.remove(Removal::Detach).unwrap();
+                }
+            });
+        }
+        for _ in 0..100 {
+            let forking = scope.spawn(|| in_child(|| reference.clone().state() == State::Online));
+            assert_eq!(forking.join().unwrap(), 0);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
