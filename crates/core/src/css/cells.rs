@@ -253,6 +253,12 @@ impl Domain {
         }
     }
 
+    /// Returns whether some thread has the slot mutex at this moment.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn slots_are_locked(&self) -> bool {
+        self.slots.is_locked()
+    }
+
     /// Yields an id of every chunk that holds one in use, or once did.
     #[cfg(not(loom))]
     pub(crate) fn ids_in_use(&self) -> impl Iterator<Item = CssId> {

@@ -57,3 +57,20 @@ extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     drop(HELD.try_with(RefCell::take));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locks_are_held_while_a_thread_forks() {
+        prepare();
+        let waits = std::thread::spawn(|| thread::domain().slots_are_locked()).join();
+        in_parent();
+        assert!(
+            waits.expect("no panic"),
+            "a child would find the lock of a thread it does not have"
+        );
+        assert!(HELD.with(|held| held.borrow().is_none()), "and the parent goes on");
+    }
+}
