@@ -13,7 +13,7 @@ use std::{
 use slab::Slab;
 
 use crate::{
-    controller::{Identity, Instance},
+    controller::{Identity, Instance, caught},
     css::{AnyCss, cells::CssId, mailbox::Mailbox, thread as slots},
     error::StructuralError,
     hierarchy::Hier,
@@ -356,7 +356,8 @@ impl Drop for Structure<'_> {
     fn drop(&mut self) {
         IN_STRUCTURE.set(false);
         self.tree = None;
-        self.departed.clear();
+        // A callback whose drop panics has nowhere to tell: the call that ends here is another's.
+        caught(|| self.departed.clear()).ok();
     }
 }
 
