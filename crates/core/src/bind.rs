@@ -28,12 +28,12 @@ pub(crate) fn register<S: Subsystem>(
 ) -> Result<Controller<S>, RegisterError> {
     let engine = &owner.engine;
     let name = crate::controller::caught(|| subsystem.name().to_owned()).unwrap_or_default();
-    let mut tree = engine.structure("register")?;
+    let mut tree = engine.structure("register", || name.clone())?;
     if tree.controllers.len() == MAX_SUBSYSTEMS {
         // Those that are unregistered count until their css are freed: perhaps they can be.
         drop(tree);
         engine.pass();
-        tree = engine.structure("register")?;
+        tree = engine.structure("register", || name.clone())?;
     }
     check_name(&tree, &name)?;
 
@@ -113,7 +113,7 @@ pub(crate) fn bind(
     hierarchy: &Hierarchy,
 ) -> Result<(), BindError> {
     let engine = &owner.engine;
-    let mut tree = engine.structure("bind")?;
+    let mut tree = engine.structure("bind", || identity.name.clone())?;
     let bound = registered(&tree, identity)?;
     let subsystem = || identity.name.clone();
     if !Arc::ptr_eq(owner, hierarchy.owner()) {
@@ -133,7 +133,7 @@ pub(crate) fn bind(
 
 pub(crate) fn unbind(owner: &Arc<Owner>, identity: &Identity) -> Result<(), BindError> {
     let engine = &owner.engine;
-    let mut tree = engine.structure("unbind")?;
+    let mut tree = engine.structure("unbind", || identity.name.clone())?;
     let bound = registered(&tree, identity)?;
     if Arc::ptr_eq(&bound.hierarchy, &tree.default) {
         return Err(BindError::Unbound { subsystem: identity.name.clone() });
@@ -146,7 +146,7 @@ pub(crate) fn unbind(owner: &Arc<Owner>, identity: &Identity) -> Result<(), Bind
 
 pub(crate) fn unregister(owner: &Arc<Owner>, identity: &Identity) -> Result<(), UnregisterError> {
     let engine = &owner.engine;
-    let mut tree = engine.structure("unregister")?;
+    let mut tree = engine.structure("unregister", || identity.name.clone())?;
     let subsystem = identity.name.clone();
     let Ok(bound) = registered(&tree, identity) else {
         return Err(UnregisterError::Unregistered { subsystem });

@@ -12,26 +12,32 @@ use crate::{cgroup::name::NameError, units::Limit};
 pub type HookError = Box<dyn Error + Send + Sync + 'static>;
 
 /// A structural call was made where none can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum StructuralError {
     /// The calling thread is inside a subsystem's hook, or would wait for the css it is dropping.
-    #[error("{operation} cannot be called from a subsystem's hook or state's drop")]
+    #[error("{operation} of {target} cannot be called from a subsystem's hook or state's drop")]
     Reentrant {
         /// The call.
         operation: &'static str,
+        /// What it was made on: a group's path, or another thing's name.
+        target: String,
     },
     /// The calling thread holds a read guard.
-    #[error("{operation} cannot be called under a read guard")]
+    #[error("{operation} of {target} cannot be called under a read guard")]
     GuardHeld {
         /// The call.
         operation: &'static str,
+        /// What it was made on: a group's path, or another thing's name.
+        target: String,
     },
     /// The registry was made before this process was forked off.
-    #[error("{operation} cannot be called in a forked child on a registry of its parent")]
+    #[error("{operation} of {target} cannot be called in a forked child of the registry's process")]
     Forked {
         /// The call.
         operation: &'static str,
+        /// What it was made on: a group's path, or another thing's name.
+        target: String,
     },
 }
 

@@ -54,12 +54,12 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, Create
     if !name::is_hierarchy(name) {
         return Err(CreateHierarchyError::Name { name: name.to_owned() });
     }
-    let mut tree = engine.structure("create_hierarchy")?;
+    let mut tree = engine.structure("create_hierarchy", || name.to_owned())?;
     if tree.hierarchies.len() == MAX_HIERARCHIES {
         // Those that are destroyed count until a grace period is over: perhaps it is.
         drop(tree);
         engine.pass();
-        tree = engine.structure("create_hierarchy")?;
+        tree = engine.structure("create_hierarchy", || name.to_owned())?;
     }
     if tree.hierarchies.iter().any(|(_, hier)| hier.name == name && !hier.is_destroyed()) {
         return Err(CreateHierarchyError::Exists { name: name.to_owned() });
@@ -156,7 +156,7 @@ impl Hierarchy {
     /// then.
     pub fn destroy(&self) -> Result<(), DestroyError> {
         let engine = &self.owner.engine;
-        let mut tree = engine.structure("destroy")?;
+        let mut tree = engine.structure("destroy", || self.name())?;
         let hierarchy = self.name();
         if self.is_destroyed() {
             return Err(DestroyError::Destroyed { hierarchy });

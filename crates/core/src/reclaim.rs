@@ -224,7 +224,7 @@ impl Engine {
     }
 
     pub(crate) fn synchronize(&self) -> Result<(), StructuralError> {
-        let mut tree = self.structure("synchronize")?;
+        let mut tree = self.structure("synchronize", the_registry)?;
         let world = tree.world.clone();
         let number = self.publish(&mut tree, world);
         drop(tree);
@@ -234,9 +234,10 @@ impl Engine {
 
     pub(crate) fn wait_reclaimed(&self) -> Result<(), StructuralError> {
         if FREEING.get() {
-            return Err(StructuralError::Reentrant { operation: "wait_reclaimed" });
+            let (operation, target) = ("wait_reclaimed", the_registry());
+            return Err(StructuralError::Reentrant { operation, target });
         }
-        drop(self.structure("wait_reclaimed")?);
+        drop(self.structure("wait_reclaimed", the_registry)?);
         let mut backoff = Backoff::default();
         loop {
             let released = self.counts.css_released.get();
@@ -289,6 +290,11 @@ pub(crate) struct Pass {
     is_pending: bool,
     /// The registry has ended and nothing is left.
     is_over: bool,
+}
+
+/// What an error calls the registry.
+fn the_registry() -> String {
+    "the registry".to_owned()
 }
 
 /// Makes the calling thread's short sleeps as short as they are asked for.

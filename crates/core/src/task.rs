@@ -143,7 +143,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskE
         return Err(CreateTaskError::Name { name: name.to_owned() });
     }
     let engine = &owner.engine;
-    let mut tree = engine.structure("create_task")?;
+    let mut tree = engine.structure("create_task", || name.to_owned())?;
     let member = Member { id: TaskId(tree.next_id("task")), name: name.to_owned() };
     let roots = everywhere(&tree, |_| ROOT);
     agree(
@@ -273,7 +273,7 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
         let (task, cgroup) = names();
         return Err(AttachError::Foreign { task, cgroup });
     }
-    let mut tree = engine.structure("attach")?;
+    let mut tree = engine.structure("attach", || node.path())?;
     if !node.is_online() {
         let (task, cgroup) = names();
         return Err(AttachError::Removed { task, cgroup });
@@ -356,7 +356,7 @@ pub(crate) fn members(cgroup: &Cgroup) -> Vec<Arc<TaskShared>> {
 
 pub(crate) fn kill(cgroup: &Cgroup) -> Result<usize, KillError> {
     let (owner, top) = (cgroup.owner(), cgroup.node());
-    let tree = owner.engine.structure("kill")?;
+    let tree = owner.engine.structure("kill", || top.path())?;
     if !top.is_online() {
         return Err(KillError::Removed { cgroup: top.path() });
     }

@@ -63,7 +63,7 @@ fn a_forked_child_can_drop_and_no_more() {
 
     let status = in_child(|| {
         let is_forked = |result: Result<(), StructuralError>| {
-            matches!(result, Err(StructuralError::Forked { operation: "synchronize" }))
+            matches!(result, Err(StructuralError::Forked { operation: "synchronize", .. }))
         };
         let refused = is_forked(registry.synchronize());
         let refused_too = group.remove(Removal::Detach).is_err();

@@ -99,7 +99,7 @@ fn a_state_that_is_dropped_cannot_wait_for_itself() {
     assert!(on_drop.set(Box::new(ask)).is_ok());
     group.remove(Removal::Detach).unwrap();
     registry.wait_reclaimed().unwrap();
-    let refused = r#"Err(Reentrant { operation: "wait_reclaimed" }) true"#;
+    let refused = r#"Err(Reentrant { operation: "wait_reclaimed", target: "the registry" }) true"#;
     assert_eq!(*heard.lock().unwrap(), [refused]);
 }
 

@@ -249,19 +249,19 @@ fn structural_calls_under_a_guard_are_refused() {
     ];
     drop(guard);
     assert_snapshot!(errors.join("\n"), @"
-    create_hierarchy cannot be called under a read guard
-    create_task cannot be called under a read guard
-    register cannot be called under a read guard
-    synchronize cannot be called under a read guard
-    wait_reclaimed cannot be called under a read guard
-    destroy cannot be called under a read guard
-    create_child cannot be called under a read guard
-    rename cannot be called under a read guard
-    remove cannot be called under a read guard
-    attach cannot be called under a read guard
-    bind cannot be called under a read guard
-    unbind cannot be called under a read guard
-    unregister cannot be called under a read guard
+    create_hierarchy of g cannot be called under a read guard
+    create_task of u cannot be called under a read guard
+    register of cpu cannot be called under a read guard
+    synchronize of the registry cannot be called under a read guard
+    wait_reclaimed of the registry cannot be called under a read guard
+    destroy of h cannot be called under a read guard
+    create_child of /a cannot be called under a read guard
+    rename of /a cannot be called under a read guard
+    remove of /a cannot be called under a read guard
+    attach of /a cannot be called under a read guard
+    bind of memory cannot be called under a read guard
+    unbind of memory cannot be called under a read guard
+    unregister of memory cannot be called under a read guard
     ");
     a.remove(Removal::Detach).expect("no guard any more");
 }
@@ -311,13 +311,13 @@ fn structural_calls_from_a_hook_are_refused_and_lookups_allowed() {
     hierarchy.root().create_child("a").expect("the hook agrees");
     let seen = SEEN.lock().expect("no panic").join("\n");
     assert_snapshot!(seen, @"
-    create_hierarchy cannot be called from a subsystem's hook or state's drop
-    create_task cannot be called from a subsystem's hook or state's drop
-    synchronize cannot be called from a subsystem's hook or state's drop
-    create_child cannot be called from a subsystem's hook or state's drop
-    rename cannot be called from a subsystem's hook or state's drop
-    remove cannot be called from a subsystem's hook or state's drop
-    destroy cannot be called from a subsystem's hook or state's drop
+    create_hierarchy of g cannot be called from a subsystem's hook or state's drop
+    create_task of t cannot be called from a subsystem's hook or state's drop
+    synchronize of the registry cannot be called from a subsystem's hook or state's drop
+    create_child of /a cannot be called from a subsystem's hook or state's drop
+    rename of /a cannot be called from a subsystem's hook or state's drop
+    remove of /a cannot be called from a subsystem's hook or state's drop
+    destroy of h cannot be called from a subsystem's hook or state's drop
     lookup /
     reference true
     ");

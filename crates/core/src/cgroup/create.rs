@@ -21,7 +21,7 @@ const GREATEST: u32 = u32::MAX >> 1;
 
 pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> {
     let (owner, node) = (parent.owner(), parent.node());
-    let mut tree = owner.engine.structure("create_child")?;
+    let mut tree = owner.engine.structure("create_child", || node.path())?;
     check_child(&tree, node, name)?;
 
     let hierarchy = &node.hierarchy;
@@ -97,7 +97,7 @@ fn path_of(parent: &Node, name: &str) -> String {
 
 pub(super) fn rename(cgroup: &Cgroup, name: &str) -> Result<(), RenameError> {
     let node = cgroup.node();
-    let tree = cgroup.owner().engine.structure("rename")?;
+    let tree = cgroup.owner().engine.structure("rename", || node.path())?;
     if !node.is_online() {
         return Err(RenameError::Removed { cgroup: node.path() });
     }
@@ -133,7 +133,7 @@ pub(super) fn set_limit(
             fits.ok_or(LimitError::Range { cgroup, file, limit, most: GREATEST })?
         }
     };
-    let tree = cgroup.owner().engine.structure(file)?;
+    let tree = cgroup.owner().engine.structure(file, || cgroup.path())?;
     if !cgroup.node().is_online() {
         return Err(LimitError::Removed { cgroup: cgroup.path() });
     }

@@ -21,7 +21,7 @@ pub enum Removal {
 pub(super) fn remove(cgroup: &Cgroup, removal: Removal) -> Result<(), RemoveError> {
     let Removal::Detach = removal;
     let (engine, node) = (&cgroup.owner().engine, cgroup.node());
-    let mut tree = engine.structure("remove")?;
+    let mut tree = engine.structure("remove", || node.path())?;
     if !node.is_online() {
         return Err(RemoveError::Removed { cgroup: node.path() });
     }

@@ -142,19 +142,20 @@ impl Engine {
         }
     }
 
-    /// Takes the structural lock for `operation`.
+    /// Takes the structural lock for `operation` on `target`.
     pub(crate) fn structure(
         &self,
         operation: &'static str,
+        target: impl FnOnce() -> String,
     ) -> Result<Structure<'_>, StructuralError> {
         if self.is_forked() {
-            return Err(StructuralError::Forked { operation });
+            return Err(StructuralError::Forked { operation, target: target() });
         }
         if is_in_structure() {
-            return Err(StructuralError::Reentrant { operation });
+            return Err(StructuralError::Reentrant { operation, target: target() });
         }
         if guard::is_held() {
-            return Err(StructuralError::GuardHeld { operation });
+            return Err(StructuralError::GuardHeld { operation, target: target() });
         }
         let mut structure = self.lock();
         // Members that are gone do not stand in the way of what comes now.
