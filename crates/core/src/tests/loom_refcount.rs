@@ -149,7 +149,9 @@ fn a_count_that_comes_back_is_captured_once() {
     both_modes_deeply(|scene| {
         let cell = scene.cell();
         scene.get(cell);
+        scene.get(cell);
         let holder = with(&scene, move |scene| {
+            scene.put(cell);
             scene.get(cell);
             scene.put(cell);
             scene.put(cell);
