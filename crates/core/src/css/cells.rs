@@ -211,8 +211,9 @@ impl Domain {
 
     /// Takes `count` ids whose headers exist, next to each other where that is possible.
     pub(crate) fn take_ids(&self, count: usize) -> Result<Vec<CssId>, Exhausted> {
-        let mut ids = self.ids.lock();
+        // Before the lock, which a fork waits for: the allocator may have such locks of its own.
         let mut taken = Vec::with_capacity(count);
+        let mut ids = self.ids.lock();
         while taken.len() < count {
             match self.take_id(&mut ids) {
                 Some(id) => taken.push(id),

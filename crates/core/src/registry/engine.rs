@@ -126,11 +126,12 @@ impl Drop for Owner {
 impl Engine {
     fn new(owner: &Weak<Owner>, barrier: Barrier, reclaimer: Reclaimer) -> Self {
         let views = Arc::new(Views::new(World::default()));
+        let mailbox = MAILBOXES.lock().pop();
         let default = Hier::hidden(Weak::clone(owner), Arc::clone(&views));
         Self {
             tree: Mutex::new(Tree::new(default)),
             views,
-            mailbox: MAILBOXES.lock().pop().unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
+            mailbox: mailbox.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
             counts: Counts::default(),
             directory: RwLock::new(Vec::new()),
             tasks: Mutex::new(Slab::new()),
