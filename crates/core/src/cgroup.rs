@@ -246,7 +246,7 @@ impl Cgroup {
     #[must_use]
     #[doc(alias = "cgroup.tasks")]
     pub fn members(&self) -> Vec<Member> {
-        task::members(self).iter().map(|task| task.member.clone()).collect()
+        task::members(self, |task| task.member.clone())
     }
 
     /// Moves `task` here, from wherever it is in this hierarchy.

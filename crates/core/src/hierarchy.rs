@@ -173,6 +173,7 @@ impl Hierarchy {
         self.hier.is_destroyed.store(true, Ordering::Relaxed);
         engine.directory.write().retain(|hier| !hier.is_destroyed());
         remove::root(engine, &self.root);
+        tree.unlist(&self.hier);
         tree.retired.push(Garbage::Hierarchy(Arc::clone(&self.hier)));
         crate::trace::event!("destroy", hierarchy = %hierarchy, "destroyed");
         drop(tree);

@@ -168,8 +168,8 @@ impl Engine {
             self.free(css);
         }
         self.counts.css_freed.add(freed);
-        self.tolerate("drop", caught(|| drop(departed)));
-        self.tolerate("drop", caught(|| drop(unused)));
+        self.drop_each(departed);
+        self.drop_each(unused);
         Pass { has_progress, freed, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
     }
 

@@ -307,6 +307,8 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
     for transfer in &transfers {
         engine.tolerate("post_attach", transfer.run(Move::Post, &shared.member));
     }
+    // Perhaps the last to hold a subsystem that has gone meanwhile.
+    engine.drop_each(transfers);
     Ok(())
 }
 
@@ -339,41 +341,45 @@ pub(crate) fn depart(engine: &Engine, tree: &Tree, task: &Arc<TaskShared>) {
     }
 }
 
-/// Returns the direct members of `cgroup`, oldest first.
-pub(crate) fn members(cgroup: &Cgroup) -> Vec<Arc<TaskShared>> {
+/// Returns what `of` makes of each direct member of `cgroup`, oldest first.
+pub(crate) fn members<R>(cgroup: &Cgroup, mut of: impl FnMut(&Arc<TaskShared>) -> R) -> Vec<R> {
     let node = cgroup.node();
     if node.index != ROOT || !node.is_online() {
-        return node.members();
+        return node.members(of);
     }
     // The root's members are those that are nowhere else.
     let hierarchy = node.hierarchy.index;
     let tasks = cgroup.owner().engine.tasks.lock();
     let at_root = tasks.iter().filter(|(_, task)| task.place(hierarchy) == ROOT);
-    let mut members: Vec<_> = at_root.map(|(_, task)| Arc::clone(task)).collect();
-    members.sort_by_key(|task| task.member.id);
-    members
+    let mut members: Vec<_> = at_root.map(|(_, task)| (task.member.id, of(task))).collect();
+    members.sort_by_key(|(id, _)| *id);
+    members.into_iter().map(|(_, member)| member).collect()
 }
 
 pub(crate) fn kill(cgroup: &Cgroup) -> Result<usize, KillError> {
-    let (owner, top) = (cgroup.owner(), cgroup.node());
-    let tree = owner.engine.structure("kill", || top.path())?;
+    let (engine, top) = (&cgroup.owner().engine, cgroup.node());
+    let tree = engine.structure("kill", || top.path())?;
     if !top.is_online() {
         return Err(KillError::Removed { cgroup: top.path() });
     }
-    let mut killed = members(cgroup);
+    let mut killed = members(cgroup, Arc::clone);
     let mut last = Arc::clone(top);
     while let Some(node) = next_pre(top, &last) {
-        killed.extend(node.members());
+        killed.extend(node.members(Arc::clone));
         last = node;
     }
     crate::trace::event!("kill", cgroup = %top.path(), members = killed.len(), "cancelling");
     drop(tree);
-    for task in &killed {
+    let count = killed.len();
+    for task in killed {
         let cancel = task.cancel.lock().clone();
-        let run = || cancel.into_iter().for_each(|cancel| cancel());
-        owner.engine.tolerate("cancel", caught(run));
+        let run = || cancel.iter().for_each(|cancel| cancel());
+        engine.tolerate("cancel", caught(run));
+        // The callback may have ended the task: then these are the last to hold it.
+        engine.drop_each(cancel);
+        engine.drop_each([task]);
     }
-    Ok(killed.len())
+    Ok(count)
 }
 
 impl Drop for Task {

@@ -155,6 +155,49 @@ fn a_cancel_callback_is_dropped_under_no_lock() {
 }
 
 #[test]
+fn callbacks_that_panic_when_dropped_are_dropped_one_by_one() {
+    quietly();
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let group = hierarchy.root().create_child("a").unwrap();
+    let bomb = || Value { drops: Drops::Panicking, dropped: Arc::default() };
+    let member = |bomb: Value| {
+        let task = registry.create_task("t").unwrap();
+        task.join(&group).unwrap();
+        let bomb = Mutex::new(bomb);
+        task.on_cancel(move || drop(bomb.lock()));
+        task
+    };
+    // Two that end on the way of another call.
+    let tasks = [member(bomb()), member(bomb())];
+    let guard = registry.read();
+    drop(tasks);
+    drop(guard);
+    group.rename("b").unwrap();
+    assert_eq!(registry.stats().hook_panics, 2);
+
+    // Two that end in their own callbacks.
+    let tasks: Vec<_> =
+        [bomb(), bomb()].map(member).map(|task| Arc::new(Mutex::new(Some(task)))).into();
+    for task in &tasks {
+        let (shared, last) = (Arc::clone(task), bomb());
+        let end = move || {
+            let _ = &last;
+            shared.lock().unwrap().take();
+        };
+        if let Some(task) = &*task.lock().unwrap() {
+            // Setting a callback drops the one before, here and in the open.
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task.on_cancel(end)))
+                .unwrap_err();
+        }
+    }
+    drop(tasks);
+    assert_eq!(group.kill().unwrap(), 2);
+    assert_eq!(registry.stats().hook_panics, 4);
+    assert!(!group.is_populated());
+}
+
+#[test]
 fn a_task_dropped_under_a_guard_is_no_member_afterwards() {
     let registry = Registry::new();
     let hierarchy = registry.create_hierarchy("h").unwrap();

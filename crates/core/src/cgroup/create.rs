@@ -39,6 +39,7 @@ pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> 
         Ok(born) => born,
         Err(error) => {
             // Hooks have seen the group: its index is nobody else's for a grace period.
+            drop(controllers);
             child.enter(State::Released);
             tree.retired.push(Garbage::Index(Arc::clone(&child)));
             drop(tree);
@@ -60,6 +61,7 @@ pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> 
     crate::trace::event!("create_child", cgroup = %child.path(), "created");
     // The reclaimer is to be a css's last owner: nothing of ours outlives the lock.
     drop(born);
+    drop(controllers);
     drop(tree);
     Ok(Cgroup::new(Arc::clone(owner), child))
 }

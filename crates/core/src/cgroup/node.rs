@@ -181,8 +181,9 @@ impl Node {
         self.members.lock().len()
     }
 
-    pub(crate) fn members(&self) -> Vec<Arc<TaskShared>> {
-        self.members.lock().values().map(Arc::clone).collect()
+    /// Returns what `of` makes of each direct member, oldest first.
+    pub(crate) fn members<R>(&self, of: impl FnMut(&Arc<TaskShared>) -> R) -> Vec<R> {
+        self.members.lock().values().map(of).collect()
     }
 
     /// Adds a direct member; callers hold the structural lock.

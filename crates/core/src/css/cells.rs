@@ -140,7 +140,7 @@ pub(crate) struct Ids {
 
 /// Every lock of a domain.
 #[cfg(not(loom))]
-pub(crate) type Locks<'d> = (MutexGuard<'d, Stack<SLOTS>>, MutexGuard<'d, Ids>);
+pub(crate) type Locks<'d> = (MutexGuard<'d, Ids>, MutexGuard<'d, Stack<SLOTS>>);
 
 impl Block {
     /// Returns the cell for `id`, if this block has its chunk.
@@ -206,7 +206,7 @@ impl Domain {
     /// Takes every lock of the domain.
     #[cfg(not(loom))]
     pub(crate) fn lock_all(&self) -> Locks<'_> {
-        (self.slots.lock(), self.ids.lock())
+        (self.ids.lock(), self.slots.lock())
     }
 
     /// Takes `count` ids whose headers exist, next to each other where that is possible.
@@ -264,7 +264,7 @@ impl Domain {
     #[cfg(not(loom))]
     pub(crate) fn ids_in_use(&self) -> impl Iterator<Item = CssId> {
         let last = self.ids.lock().last;
-        (0..=last).step_by(CHUNK).map(CssId)
+        (0..=last).step_by(CHUNK).filter(move |_| last > 0).map(CssId)
     }
 
     /// Takes a slot for the calling thread; `None` when all are taken or memory is out.

@@ -6,10 +6,13 @@
 
 use std::{cell::Cell as StdCell, ptr};
 
-use crate::css::{
-    Core,
-    cells::{self, Block, Cell, CssId, Domain},
-    refcount::{self, Got, Header, Step, Want},
+use crate::{
+    css::{
+        Core,
+        cells::{self, Block, Cell, CssId, Domain},
+        refcount::{self, Got, Header, Step, Want},
+    },
+    sync::fork,
 };
 
 /// The process's one domain.
@@ -160,6 +163,7 @@ impl Janitor {
         if skipped > 0 {
             return None;
         }
+        fork::generation(); // from the first slot on, forks wait for its lock
         let Some((slot, block)) = DOMAIN.take_slot() else {
             self.skipped.set(ASK_AGAIN);
             return None;

@@ -106,6 +106,7 @@ pub(crate) struct Bound {
 
 /// The structural lock, held.
 pub(crate) struct Structure<'e> {
+    engine: &'e Engine,
     tree: Option<MutexGuard<'e, Tree>>,
     /// Tasks that ended on the way; dropped under no lock.
     departed: Vec<Arc<TaskShared>>,
@@ -169,7 +170,7 @@ impl Engine {
         debug_assert!(!is_in_structure(), "the structural lock is not reentrant");
         let tree = self.tree.lock();
         IN_STRUCTURE.set(true);
-        Structure { tree: Some(tree), departed: Vec::new() }
+        Structure { engine: self, tree: Some(tree), departed: Vec::new() }
     }
 
     /// Returns whether this process is a fork of the one the registry was made in.
@@ -185,12 +186,20 @@ impl Engine {
         }
     }
 
+    /// Drops users' values one by one, so that each may panic; the caller holds no lock.
+    pub(crate) fn drop_each<T>(&self, values: impl IntoIterator<Item = T>) {
+        for value in values {
+            self.tolerate("drop", caught(|| drop(value)));
+        }
+    }
+
     /// Makes `world` current and opens the grace period of the one before; returns its number.
     pub(crate) fn publish(&self, tree: &mut Tree, world: World) -> u64 {
         tree.world = world.clone();
         let old = self.views.swap(world);
         let garbage = std::mem::take(&mut tree.retired);
         self.counts.grace_periods.add(1);
+        tree.graces.close_idle();
         tree.graces.open(old, garbage)
     }
 
@@ -221,7 +230,8 @@ impl Engine {
     /// Takes everything offline, as the last handle is gone.
     fn close(self: &Arc<Self>) {
         if self.is_forked() {
-            return;
+            // Another thread may have been writing it as the process forked: it stays as it is.
+            return forget(Arc::clone(self));
         }
         if is_in_structure() || guard::is_held() {
             // Inside a hook or under a guard nothing can be taken offline: a thread does it.
@@ -248,12 +258,14 @@ impl Engine {
 impl Drop for Engine {
     /// Leaks css that are not freed: in a forked child, or where no thread could be started, nobody
     /// is left to wait for their references.
-    #[expect(clippy::mem_forget, reason = "what is still referenced must not be freed")]
     fn drop(&mut self) {
         let tree = self.tree.get_mut();
-        std::mem::forget(std::mem::take(&mut tree.csses));
-        std::mem::forget(std::mem::replace(&mut tree.graces, Graces::new()));
-        std::mem::forget(std::mem::take(&mut tree.retired));
+        tree.csses.drain().for_each(std::mem::forget);
+        tree.graces.drain().for_each(std::mem::forget);
+        tree.retired.drain(..).for_each(std::mem::forget);
+        tree.rebound();
+        let controllers: Vec<Bound> = tree.controllers.drain().collect();
+        self.drop_each(controllers);
     }
 }
 
@@ -297,6 +309,11 @@ impl Tree {
         bound
     }
 
+    /// Forgets who is bound to a hierarchy that has ended.
+    pub(crate) fn unlist(&mut self, hierarchy: &Hier) {
+        self.by_hierarchy.remove(&hierarchy.id());
+    }
+
     /// Forgets who is bound where: a controller came, moved or went.
     pub(crate) fn rebound(&mut self) {
         self.by_hierarchy.clear();
@@ -335,6 +352,12 @@ impl Bound {
     }
 }
 
+/// Keeps an engine for ever.
+#[expect(clippy::mem_forget, reason = "what is half written must not be dropped")]
+fn forget(engine: Arc<Engine>) {
+    std::mem::forget(engine);
+}
+
 /// Returns whether the calling thread holds a structural lock, and so is in a hook.
 pub(crate) fn is_in_structure() -> bool {
     IN_STRUCTURE.get()
@@ -358,8 +381,7 @@ impl Drop for Structure<'_> {
     fn drop(&mut self) {
         IN_STRUCTURE.set(false);
         self.tree = None;
-        // A callback whose drop panics has nowhere to tell: the call that ends here is another's.
-        caught(|| self.departed.clear()).ok();
+        self.engine.drop_each(self.departed.drain(..));
     }
 }
 

@@ -12,8 +12,9 @@ use crate::{css::thread, registry::engine};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Every lock of the process-wide modules; each is a leaf, so any order will do.
-type Locks = (thread::Locks, engine::Locks);
+/// Every lock of the process-wide modules, in the order in which they are taken: a global allocator
+/// that counts through us may take a later one while an earlier one is held.
+type Locks = (engine::Locks, thread::Locks);
 
 thread_local! {
     /// The locks, while the calling thread forks.
@@ -45,7 +46,7 @@ pub(crate) fn generation() -> u32 {
 
 extern "C" fn prepare() {
     // A thread past its thread-locals' destructors forks without the locks.
-    HELD.try_with(|held| held.replace(Some((thread::lock_all(), engine::lock_all())))).ok();
+    HELD.try_with(|held| held.replace(Some((engine::lock_all(), thread::lock_all())))).ok();
 }
 
 extern "C" fn in_parent() {

@@ -107,6 +107,24 @@ impl<G> Graces<G> {
         garbage
     }
 
+    /// Closes the oldest grace periods that are over and have no garbage.
+    ///
+    /// So that publications alone, which wake nobody, keep no world but those with readers.
+    pub(crate) fn close_idle(&mut self) {
+        while self.open.front_mut().is_some_and(|(world, garbage)| {
+            // Acquire (edge grace): by `Arc::get_mut`.
+            garbage.is_empty() && Arc::get_mut(world).is_some()
+        }) {
+            self.open.pop_front();
+            self.closed += 1;
+        }
+    }
+
+    /// Takes everything out, readers or not: for who leaks it.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Arc<World>, Vec<G>)> {
+        self.open.drain(..)
+    }
+
     /// Returns whether the grace period of that number is over.
     pub(crate) fn is_closed(&self, number: u64) -> bool {
         self.closed >= number
