@@ -142,8 +142,8 @@ impl<T> Css<T> {
     ///
     /// # Concurrency
     ///
-    /// Wait-free: a plain add on a cell of the calling thread while the css is online, an atomic
-    /// exchange on a shared word once it is dying. The first time near a css, the thread may take a
+    /// Wait-free: a plain add on a cell of the calling thread while the css is online, an atomic add
+    /// on a shared word once it is dying. The first time near a css, the thread may take a
     /// short lock and make its cells; see [`prepare_thread`](crate::prepare_thread).
     #[doc(alias = "css_tryget")]
     #[inline]

@@ -8,7 +8,7 @@ use crate::{
         cells::{CssId, Domain},
         refcount::{self, Got, Header, Want},
     },
-    sync::Arc,
+    sync::{Arc, AtomicU32, Ordering},
     tests::witness::Witness,
     world::{
         World,
@@ -145,6 +145,38 @@ fn a_weak_reference_never_upgrades_to_another_css() {
             move || scene.upgrade(generation)
         });
         scene.remove();
+        reader.join().unwrap();
+    });
+}
+
+/// A group's index goes to another group a grace period after its removal. A reader that still sees
+/// the first group online, by a Relaxed load as `Node::state` is, never finds the other's css there.
+#[test]
+fn an_index_is_not_reused_under_a_reader() {
+    const REMOVED: u32 = 1;
+    loom::model(|| {
+        let scene = Scene::new();
+        let other = scene.domain.take_ids(1).expect("one more")[0];
+        scene.create();
+        let state = Arc::new(AtomicU32::new(0));
+        let reader = thread::spawn({
+            let (scene, state) = (Arc::clone(&scene), Arc::clone(&state));
+            move || {
+                let view = scene.views.load();
+                if state.load(Ordering::Relaxed) != REMOVED {
+                    let found = view.columns[0].as_ref().expect("bound").get(CHILD);
+                    assert_ne!(found, Some(other), "the css of another group");
+                }
+            }
+        });
+        state.store(REMOVED, Ordering::Relaxed);
+        scene.column.set(CHILD, None);
+        let mut graces = Graces::new();
+        let world = World::default().with_column(0, Some(Arc::clone(&scene.column)));
+        graces.open(scene.views.swap(world), vec![()]);
+        if !graces.close().is_empty() {
+            scene.column.set(CHILD, Some(other));
+        }
         reader.join().unwrap();
     });
 }

@@ -33,6 +33,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("push_exchange", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
     ("settle_by_load", "loom_refcount::a_count_that_comes_back_is_captured_once"),
     ("slot_mark", "loom_slots::a_slot_changes_hands_during_the_kill"),
+    ("slots_made", "loom_slots::a_slot_changes_hands_during_the_kill"),
     ("take_swap", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
 ];
 
