@@ -1,15 +1,16 @@
 //! What the benches measure and nobody can ask for otherwise; no part of the API.
 
 use crate::css::{
-    cells::CssId,
-    refcount::{self, Header},
+    header::Counting,
+    refcount,
+    switch::{self, Counted},
     thread,
 };
 
 /// Counts without css, to be killed together.
 #[derive(Debug)]
 pub struct Batch {
-    headers: Vec<(CssId, &'static Header)>,
+    headers: Vec<Counted>,
     is_killed: bool,
 }
 
@@ -21,7 +22,8 @@ impl Batch {
         let ids = domain.take_ids(count).ok()?;
         let header = |id| Some((id, domain.header(id)?));
         let headers: Vec<_> = ids.into_iter().filter_map(header).collect();
-        headers.iter().for_each(|(_, header)| header.init(barrier.is_asymmetric()));
+        let counting = Counting::spread(barrier.is_asymmetric());
+        headers.iter().for_each(|(_, header)| header.init(counting));
         Some(Self { headers, is_killed: false })
     }
 
@@ -41,7 +43,7 @@ impl Batch {
     pub fn kill(&mut self) {
         assert!(!self.is_killed, "a count is killed once");
         self.is_killed = true;
-        refcount::kill(thread::domain(), &self.headers, |_| ());
+        switch::kill(thread::domain(), &self.headers, |_| ());
     }
 }
 
@@ -52,7 +54,7 @@ impl Drop for Batch {
         }
         for (id, header) in &self.headers {
             // Nobody else ever saw the id, so no grace period and no reclaimer is needed.
-            let is_zero = refcount::put_slow(None, header);
+            let is_zero = refcount::put_slow(None, header) && header.dequeue();
             debug_assert!(is_zero, "only the base was left");
             header.retire_id();
             thread::domain().give_back_id(*id);

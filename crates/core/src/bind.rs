@@ -50,7 +50,8 @@ pub(crate) fn register<S: Subsystem>(
         is_registered: true,
     };
     tree.controllers.insert(bound.clone());
-    match lifecycle::bear(engine, &mut tree, &root, std::slice::from_ref(&bound)) {
+    match lifecycle::bear(engine, &mut tree, &root, std::slice::from_ref(&bound), engine.counting())
+    {
         Ok(born) => bound.column.set(ROOT, born.first().map(|(css, _)| css.core().id)),
         Err(error) => {
             tree.controllers[index].is_registered = false;
@@ -212,6 +213,7 @@ pub(crate) fn retire_controller(engine: &Engine, tree: &mut Tree, bound: &Bound)
     engine.counts.controllers_unregistered.add(1);
     crate::trace::event!("unregister", subsystem = %bound.identity().name, "unregistered");
     let roots: Vec<_> = root.into_iter().map(|css| (css, bound)).collect();
+    lifecycle::drain(engine, &roots);
     lifecycle::bury(engine, &roots);
 }
 

@@ -1,9 +1,11 @@
 //! Groups: the nodes of a hierarchy.
 
+pub(crate) mod arm;
 pub(crate) mod create;
 pub(crate) mod name;
 pub(crate) mod node;
 pub(crate) mod remove;
+mod strict;
 pub(crate) mod walk;
 
 use std::fmt;
@@ -13,12 +15,16 @@ use self::walk::{Ancestors, Children, DescendantsPost, DescendantsPre};
 use crate::{
     cgroup::remove::Removal,
     css::State,
-    error::{AttachError, CreateError, KillError, LimitError, RemoveError, RenameError},
+    error::{
+        AttachError, CreateError, CreateWithError, KillError, LimitError, NotifyError, RemoveError,
+        RenameError, WatchError,
+    },
     hierarchy::Hierarchy,
     registry::Owner,
     sync::{Arc, Ordering},
     task::{self, Member, Task},
     units::{CgroupId, Limit},
+    watch::{self, Watch},
 };
 
 /// A group of a hierarchy.
@@ -203,6 +209,23 @@ impl Cgroup {
         create::child(self, name)
     }
 
+    /// Creates a child with `tasks` as its first members, in one step.
+    ///
+    /// Between the two calls that it stands for, somebody else could remove the group: whoever removes
+    /// groups that are not in use. Tasks come from wherever they are in this hierarchy; one that is named
+    /// twice counts once.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cgroup::create_child`] and [`Cgroup::attach`], under one hold of the structural lock.
+    ///
+    /// # Errors
+    ///
+    /// What either call refuses. Then there is no group, and every task is where it was.
+    pub fn create_child_with(&self, name: &str, tasks: &[&Task]) -> Result<Self, CreateWithError> {
+        create::child_with(self, name, tasks)
+    }
+
     /// Gives this group another name under the same parent.
     ///
     /// # Errors
@@ -221,15 +244,71 @@ impl Cgroup {
     /// # Concurrency
     ///
     /// Takes the structural lock, and runs the controllers' `drain`, `killed` and `offline` hooks
-    /// under it. Waits for no reader and no reference; one process-wide barrier for all css.
+    /// under it. Waits for no reader and no reference; one process-wide barrier for all css, and none if
+    /// the group waits for its release (see [`Cgroup::set_notify_on_release`]), or is in use and the
+    /// removal strict.
     ///
     /// # Errors
     ///
-    /// Refuses a group with members or children, the root, and one removed already. Nothing has
-    /// changed then.
+    /// Refuses a group with members or children, the root, and one removed already; and by
+    /// [`Removal::Strict`] one with references out. Nothing has changed then, but that caches were
+    /// drained.
     #[doc(alias = "cgroup_rmdir")]
     pub fn remove(&self, removal: Removal) -> Result<(), RemoveError> {
         remove::remove(self, removal)
+    }
+
+    /// Removes this group and all below it, children before their parents, all or none; returns how many
+    /// there were.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cgroup::remove`], under one hold of the structural lock, with one barrier. A subtree is freed
+    /// one level a grace period.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a subtree in which a group has members, the root, and a group removed already; and by
+    /// [`Removal::Strict`] one in which a css has references out: no group of it is removed then.
+    pub fn remove_subtree(&self, removal: Removal) -> Result<usize, RemoveError> {
+        remove::remove_subtree(self, removal)
+    }
+
+    /// Returns whether the receivers of [`Hierarchy::notices`] are told when the group is in use no more.
+    #[must_use]
+    pub fn notify_on_release(&self) -> bool {
+        self.node.notifies()
+    }
+
+    /// Sets whether the receivers of [`Hierarchy::notices`] are told when the group is in use no more;
+    /// default false, and for a new child what its parent has.
+    ///
+    /// Set on a group that is not in use, it tells nothing by itself. Unset, a notice that nobody has
+    /// accepted comes to nothing. The root itself is never told of.
+    ///
+    /// While the group has neither members nor children, its css then count exactly: references cost an
+    /// atomic add on a shared word, and the first and the last one more.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock. On a group without members and children it runs the controllers'
+    /// `drain` hooks, and costs one process-wide barrier.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group.
+    pub fn set_notify_on_release(&self, notify: bool) -> Result<(), NotifyError> {
+        create::set_notifies(self, notify)
+    }
+
+    /// Watches this group: see [`Watch`].
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group, and the root.
+    #[doc(alias = "cgroup.events")]
+    pub fn watch(&self) -> Result<Watch, WatchError> {
+        watch::watch(self)
     }
 
     /// Returns whether it, or a group below it, has members.

@@ -80,7 +80,7 @@ pub(crate) trait Instance: Send + Sync {
     fn new_css(
         &self,
         seed: Seed,
-        parent: Option<&dyn AnyCss>,
+        parent: Option<Arc<dyn AnyCss>>,
     ) -> Result<Arc<dyn AnyCss>, HookError>;
     fn online(&self, css: &dyn AnyCss) -> Result<(), HookError>;
     fn see(&self, sight: Sight, css: &dyn AnyCss) -> Result<(), HookError>;
@@ -227,12 +227,12 @@ impl<S: Subsystem> Instance for Registered<S> {
     fn new_css(
         &self,
         seed: Seed,
-        parent: Option<&dyn AnyCss>,
+        parent: Option<Arc<dyn AnyCss>>,
     ) -> Result<Arc<dyn AnyCss>, HookError> {
-        let parent = parent.map(own::<S>);
-        let state = caught(|| self.subsystem.new_css(parent))??;
-        let held = parent.map(|css| css.try_get_online().expect("a group's parent is online"));
-        Ok(Css::plant(seed, held, state))
+        let parent: Option<Arc<Css<S::State>>> = parent
+            .map(|css| css.into_any().downcast().expect("of its state's type, as `own` says"));
+        let state = caught(|| self.subsystem.new_css(parent.as_deref()))??;
+        Ok(Css::plant(seed, parent, state))
     }
 
     fn online(&self, css: &dyn AnyCss) -> Result<(), HookError> {

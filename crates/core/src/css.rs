@@ -17,11 +17,14 @@ pub(crate) mod cells;
 #[expect(unsafe_code, reason = "counted pointers; see docs/unsafe.md")]
 #[cfg(not(loom))]
 pub(crate) mod handle;
+pub(crate) mod header;
 pub(crate) mod mailbox;
 pub(crate) mod refcount;
 pub(crate) mod release;
+pub(crate) mod switch;
 #[cfg(not(loom))]
 pub(crate) mod thread;
+pub(crate) mod uses;
 
 #[cfg(not(loom))]
 pub(crate) use self::object::{AnyCss, Core, Pin, Seed};

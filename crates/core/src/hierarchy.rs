@@ -7,8 +7,9 @@ use slab::Slab;
 use crate::{
     bind,
     cgroup::{Cgroup, Node, name, remove},
-    css::State,
+    css::{State, uses::Decision},
     error::{CapacityError, CreateHierarchyError, DestroyError, LookupError},
+    notice::Outbox,
     reclaim::Garbage,
     registry::Owner,
     sync::{Arc, AtomicBool, Mutex, Ordering, Weak},
@@ -41,6 +42,10 @@ pub(crate) struct Hier {
     pub(crate) index: u32,
     name: String,
     pub(crate) views: Arc<Views>,
+    /// The registry's one.
+    pub(crate) decision: Arc<Decision>,
+    /// Release notices on their way.
+    pub(crate) outbox: Outbox,
     owner: Weak<Owner>,
     is_destroyed: AtomicBool,
     /// The names of the controllers bound here, by their keys. Written under the structural lock.
@@ -71,8 +76,9 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, Create
     let id = tree.next_id("hierarchy");
     let entry = tree.hierarchies.vacant_entry();
     let index = u32::try_from(entry.key()).expect("there are few hierarchies");
-    let (owner_weak, views) = (Arc::downgrade(owner), Arc::clone(&engine.views));
-    let hier = Arc::new(Hier::new(id, index, name.to_owned(), owner_weak, views));
+    let (views, decision) = (Arc::clone(&engine.views), Arc::clone(&engine.decision));
+    let names = (id, index, name.to_owned());
+    let hier = Arc::new(Hier::new(names, Arc::downgrade(owner), views, decision));
     entry.insert(Arc::clone(&hier));
     engine.directory.write().push(Arc::clone(&hier));
     let root = hier.plant_root(tree.next_id("cgroup"));
@@ -174,6 +180,7 @@ impl Hierarchy {
         engine.directory.write().retain(|hier| !hier.is_destroyed());
         remove::root(engine, &self.root);
         tree.unlist(&self.hier);
+        self.hier.outbox.close();
         tree.retired.push(Garbage::Hierarchy(Arc::clone(&self.hier)));
         crate::trace::event!("destroy", hierarchy = %hierarchy, "destroyed");
         drop(tree);
@@ -202,15 +209,25 @@ impl Hierarchy {
 }
 
 impl Hier {
-    fn new(id: u64, index: u32, name: String, owner: Weak<Owner>, views: Arc<Views>) -> Self {
-        let groups = Mutex::new(Slab::new());
+    fn new(
+        (id, index, name): (u64, u32, String),
+        owner: Weak<Owner>,
+        views: Arc<Views>,
+        decision: Arc<Decision>,
+    ) -> Self {
+        let (groups, outbox) = (Mutex::new(Slab::new()), Outbox::new());
         let (is_destroyed, controllers) = (AtomicBool::new(false), Mutex::default());
-        Self { id, index, name, views, owner, is_destroyed, controllers, groups }
+        Self { id, index, name, views, decision, outbox, owner, is_destroyed, controllers, groups }
     }
 
     /// Returns the hierarchy that nobody sees, with its root.
-    pub(crate) fn hidden(owner: Weak<Owner>, views: Arc<Views>) -> Arc<Self> {
-        let hier = Arc::new(Self::new(0, HIDDEN, "default".to_owned(), owner, views));
+    pub(crate) fn hidden(
+        owner: Weak<Owner>,
+        views: Arc<Views>,
+        decision: Arc<Decision>,
+    ) -> Arc<Self> {
+        let names = (0, HIDDEN, "default".to_owned());
+        let hier = Arc::new(Self::new(names, owner, views, decision));
         hier.plant_root(0);
         hier
     }
@@ -283,6 +300,7 @@ impl Hier {
 
     /// Lets go of every group, as the registry ends.
     pub(crate) fn forget(&self) {
+        self.outbox.close();
         let groups = std::mem::take(&mut *self.groups.lock());
         drop(groups);
     }

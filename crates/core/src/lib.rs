@@ -107,6 +107,10 @@ mod task;
 #[cfg(not(loom))]
 mod reclaim;
 #[cfg(not(loom))]
+mod notice;
+#[cfg(not(loom))]
+mod watch;
+#[cfg(not(loom))]
 mod stat;
 #[cfg(not(loom))]
 mod units;
@@ -139,10 +143,12 @@ pub use crate::{
     },
     error::{
         AttachError, BindError, CapacityError, CreateError, CreateHierarchyError, CreateTaskError,
-        DestroyError, HookError, HookPanic, KillError, LimitError, LookupError, RegisterError,
-        RemoveError, RenameError, StructuralError, UnregisterError, Veto,
+        CreateWithError, DestroyError, Holder, HookError, HookPanic, KillError, LimitError,
+        LookupError, NotifyError, RegisterError, RemoveError, RenameError, RenotifyError,
+        StructuralError, UnregisterError, Veto, WatchError,
     },
     hierarchy::Hierarchy,
+    notice::Notice,
     reclaim::Reclaimer,
     registry::{Registry, RegistryBuilder},
     stat::RegistryStats,
@@ -150,5 +156,6 @@ pub use crate::{
     sync::barrier::Barrier,
     task::{Member, Task},
     units::{CgroupId, HierarchyId, Limit, ParseLimitError, SubsystemId, TaskId},
+    watch::{Event, Watch},
     world::guard::ReadGuard,
 };

@@ -4,14 +4,25 @@
 //! freed by the reclaimer (`reclaim.rs`).
 
 use crate::{
-    cgroup::{self, Node},
+    cgroup::{self, Node, arm},
     controller::Sight,
-    css::{AnyCss, Seed, State, cells::CssId, refcount, thread},
+    css::{
+        AnyCss, Seed, State,
+        cells::CssId,
+        header::{Counting, Header},
+        switch, thread,
+    },
     error::{CapacityError, HookError, Veto},
     reclaim::Garbage,
     registry::{Engine, Tree, engine::Bound},
     sync::{Arc, Ordering},
 };
+
+/// Returns the css of `node`, one for each of the controllers bound to its hierarchy.
+pub(crate) fn csses<'b>(tree: &Tree, node: &Node, bound: &'b [Bound]) -> Vec<Owned<'b>> {
+    let css = |bound: &'b Bound| Some((Arc::clone(bound.css(tree, node.index)?), bound));
+    bound.iter().filter_map(css).collect()
+}
 
 /// Why the css of a group could not be made.
 #[derive(Debug)]
@@ -31,6 +42,7 @@ pub(crate) fn bear<'b>(
     tree: &mut Tree,
     node: &Arc<Node>,
     controllers: &'b [Bound],
+    counting: Counting,
 ) -> Result<Vec<Owned<'b>>, BirthError> {
     let ids = thread::domain().take_ids(controllers.len()).map_err(|_| {
         BirthError::Capacity(CapacityError {
@@ -42,7 +54,7 @@ pub(crate) fn bear<'b>(
     let mut unused = ids.into_iter();
     for bound in controllers {
         let id = unused.next().expect("as many ids as controllers");
-        match plant(engine, tree, node, bound, id) {
+        match plant(engine, tree, node, bound, (id, counting)) {
             Ok(css) => born.push((css, bound)),
             Err(cause) => {
                 thread::domain().give_back_id(id);
@@ -67,7 +79,7 @@ fn plant(
     tree: &mut Tree,
     node: &Arc<Node>,
     bound: &Bound,
-    id: CssId,
+    (id, counting): (CssId, Counting),
 ) -> Result<Arc<dyn AnyCss>, HookError> {
     let header = thread::domain().header(id).expect("an id that was taken has a header");
     let parent = node.parent.as_ref().and_then(|parent| bound.css(tree, parent.index)).cloned();
@@ -79,9 +91,12 @@ fn plant(
         controller: bound.identity().index,
         mailbox: engine.mailbox,
         group: Arc::clone(node),
-        asymmetric: engine.asymmetric,
+        counting,
     };
-    let css = bound.instance.new_css(seed, parent.as_deref())?;
+    let css = bound.instance.new_css(seed, parent.clone())?;
+    if let Some(parent) = parent {
+        parent.core().add_child();
+    }
     tree.csses.insert(Arc::clone(&css));
     tree.controllers[bound.identity().index.into()].unfreed += 1;
     // Ordering: Relaxed: written under the structural lock.
@@ -98,6 +113,7 @@ fn fail(
     online: usize,
     (hook, bound, cause): (&'static str, &Bound, HookError),
 ) -> BirthError {
+    drain(engine, &born[..online]);
     bury(engine, &born[..online]);
     discard(engine, &born[online..]);
     BirthError::Vetoed(Veto {
@@ -117,14 +133,19 @@ fn discard(engine: &Engine, born: &[Owned<'_>]) {
     born.iter().for_each(|(css, _)| css.core().put_base());
 }
 
-/// Takes css offline, children before parents: `docs/lifecycle.md` up to the stage offline.
+/// Has the controllers give back what they cache for css.
+pub(crate) fn drain(engine: &Engine, csses: &[Owned<'_>]) {
+    for (css, bound) in csses {
+        engine.tolerate("drain", bound.instance.see(Sight::Drain, &**css));
+    }
+}
+
+/// Takes css offline that are drained, children before parents: `docs/lifecycle.md` up to the stage
+/// offline.
 ///
 /// When it returns, no `try_get_online` that starts succeeds, the `offline` hooks have run, and the
 /// css live on for the references that are out.
 pub(crate) fn bury(engine: &Engine, csses: &[Owned<'_>]) {
-    for (css, bound) in csses {
-        engine.tolerate("drain", bound.instance.see(Sight::Drain, &**css));
-    }
     for (css, bound) in csses {
         css.core().enter(State::Dying);
         engine.tolerate("killed", bound.instance.see(Sight::Killed, &**css));
@@ -141,15 +162,24 @@ pub(crate) fn bury(engine: &Engine, csses: &[Owned<'_>]) {
 
 /// Makes the counts of `csses` exact; the base references keep them from zero.
 fn kill(csses: &[Owned<'_>]) {
-    let batch: Vec<_> = csses.iter().map(|(css, _)| (css.core().id, css.core().header)).collect();
-    if !batch.is_empty() {
-        refcount::kill(thread::domain(), &batch, |_| debug_assert!(false, "the base is counted"));
+    let batch: Vec<_> = csses.iter().map(|(css, _)| css.core().counted()).collect();
+    switch::kill(thread::domain(), &batch, |_| debug_assert!(false, "the base is counted"));
+}
+
+/// Looks at a css whose id was notified: it is to be released, or has no references any more, or had
+/// none for a moment.
+pub(crate) fn look_at(engine: &Engine, tree: &mut Tree, id: CssId) {
+    let header = thread::domain().header(id).expect("an id that was notified has a header");
+    if header.dequeue() {
+        release(engine, tree, header);
+    } else if let Some(css) = tree.css(id) {
+        let css = Arc::clone(css);
+        arm::collect(engine, css.core());
     }
 }
 
 /// Handles a css whose last reference is gone: the last stage before the grace period.
-pub(crate) fn release(engine: &Engine, tree: &mut Tree, id: CssId) {
-    let header = thread::domain().header(id).expect("an id that was notified has a header");
+fn release(engine: &Engine, tree: &mut Tree, header: &Header) {
     // Ordering: Relaxed: written under the structural lock.
     let css = tree.csses.remove(header.arena.load(Ordering::Relaxed) as usize);
     let core = css.core();
@@ -170,7 +200,7 @@ pub(crate) fn close(engine: &Engine, tree: &mut Tree) {
     let hierarchies: Vec<_> = tree.hierarchies.iter().map(|(_, hier)| Arc::clone(hier)).collect();
     for hierarchy in &hierarchies {
         if let Some(root) = hierarchy.root() {
-            cgroup::remove::subtree(engine, tree, &root);
+            cgroup::remove::all_below(engine, tree, &root);
         }
     }
     let roots: Vec<_> = tree.controllers.iter().map(|(_, bound)| bound.clone()).collect();

@@ -3,7 +3,7 @@
 //! A pass takes the release list, runs the `released` hooks under the structural lock, and hands
 //! what is to be freed to a grace period, together with the indexes that removed groups leave
 //! behind. Garbage of grace periods that are over is dropped under no lock. Passes may run side by
-//! side: a css is freed before its parent because it holds a reference to the parent until then.
+//! side: a css is freed before its parent, whose base reference stays in until then.
 //!
 //! The thread sleeps while there is nothing to do. While a grace period is open it looks at it with
 //! growing pauses; what ends one is a reader that lets go of its guard, and readers signal nobody.
@@ -12,7 +12,7 @@ use std::{cell::Cell, time::Duration};
 
 use crate::{
     bind,
-    cgroup::Node,
+    cgroup::{Node, arm},
     controller::caught,
     css::{AnyCss, cells::CssId, thread as slots},
     error::StructuralError,
@@ -151,7 +151,9 @@ impl Engine {
     /// One pass; the caller is in no hook.
     pub(crate) fn pass(&self) -> Pass {
         let (mut tree, released) = self.release_notified();
-        let departed = self.bury_departed(&tree);
+        let departed = self.bury_departed(&mut tree);
+        arm::arm_emptied(self, &mut tree, HOLD);
+        let has_emptied = !tree.emptied.is_empty();
         if !tree.retired.is_empty() {
             let world = tree.world.clone();
             self.publish(&mut tree, world);
@@ -164,13 +166,16 @@ impl Engine {
         drop(tree);
         // Under no lock, as these run the drops of users' values.
         let freed = csses.len();
+        let parents: Vec<CssId> = csses.iter().filter_map(|css| css.parent_id()).collect();
         for css in csses {
             self.free(css);
         }
+        self.let_go_of(&parents);
         self.counts.css_freed.add(freed);
         self.drop_each(departed);
         self.drop_each(unused);
-        Pass { has_progress, freed, is_pending: is_open || !self.mailbox.list.is_empty(), is_over }
+        let is_pending = is_open || has_emptied || !self.mailbox.list.is_empty();
+        Pass { has_progress, freed, is_pending, is_over }
     }
 
     /// Releases every css that was notified; returns the lock, held, and how many there were.
@@ -185,7 +190,7 @@ impl Engine {
             tree.notified.extend(notified);
             let some = tree.notified.len().min(HOLD);
             let ids: Vec<CssId> = tree.notified.drain(..some).collect();
-            ids.iter().for_each(|id| lifecycle::release(self, &mut tree, *id));
+            ids.iter().for_each(|id| lifecycle::look_at(self, &mut tree, *id));
             released += some;
             if tree.notified.is_empty() {
                 return (tree, released);
@@ -195,7 +200,7 @@ impl Engine {
 
     /// Ends the tasks that were dropped where the lock could not be taken; the caller holds it, and
     /// drops what is returned when it does no more.
-    pub(crate) fn bury_departed(&self, tree: &Tree) -> Vec<Arc<TaskShared>> {
+    pub(crate) fn bury_departed(&self, tree: &mut Tree) -> Vec<Arc<TaskShared>> {
         let departed = std::mem::take(&mut *self.departed.lock());
         for task in &departed {
             task::depart(self, tree, task);
@@ -203,7 +208,18 @@ impl Engine {
         departed
     }
 
-    /// Frees a css under no lock: drops its value, and then its reference to the parent.
+    /// Counts, for each of `parents`, one child less that is not freed.
+    fn let_go_of(&self, parents: &[CssId]) {
+        if parents.is_empty() {
+            return;
+        }
+        let tree = self.lock();
+        for css in parents.iter().filter_map(|id| tree.css(*id)) {
+            css.core().remove_child();
+        }
+    }
+
+    /// Frees a css under no lock: drops its value.
     fn free(&self, css: Arc<dyn AnyCss>) {
         let id = css.core().id;
         debug_assert_eq!(Arc::strong_count(&css), 1, "a css is freed by its last owner");

@@ -36,6 +36,10 @@ pub struct RegistryStats {
     pub hook_panics: u64,
     /// Grace periods ever opened.
     pub grace_periods: u64,
+    /// Release notices ever put into a queue, those included that nobody has received.
+    pub notices: u64,
+    /// Strict removals ever refused, as references were out.
+    pub removals_refused: u64,
 }
 
 /// The counts behind [`RegistryStats`] that no list has.
@@ -53,6 +57,8 @@ pub(crate) struct Counts {
     pub(crate) controllers_registered: Count,
     pub(crate) controllers_unregistered: Count,
     pub(crate) grace_periods: Count,
+    pub(crate) notices: Count,
+    pub(crate) removals_refused: Count,
 }
 
 /// A number that grows.

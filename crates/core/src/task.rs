@@ -10,14 +10,14 @@
 use std::fmt;
 
 use crate::{
-    cgroup::{Cgroup, Node, name, walk::next_pre},
+    cgroup::{Cgroup, Node, arm, name, walk::next_pre},
     controller::{Birth, Move, Places, caught},
     css::{AnyCss, Pin},
     error::{AttachError, CreateTaskError, HookError, KillError, Veto},
     hierarchy::{Hierarchy, MAX_HIERARCHIES},
     registry::{
         Engine, Owner, Tree,
-        engine::{Bound, is_in_structure},
+        engine::{Bound, Structure, is_in_structure},
     },
     sync::{Arc, Mutex},
     units::TaskId,
@@ -244,15 +244,16 @@ impl Sits for (Arc<dyn AnyCss>, Bound) {
 
 /// One controller's part in a migration; its css are kept until the last hook has run.
 struct Transfer {
+    task: Arc<TaskShared>,
     bound: Bound,
     source: Pin,
     target: Pin,
 }
 
 impl Transfer {
-    fn run(&self, step: Move, member: &Member) -> Result<(), HookError> {
+    fn run(&self, step: Move) -> Result<(), HookError> {
         let places = Places { source: self.source.css(), target: self.target.css() };
-        self.bound.instance.migrate(step, member, places)
+        self.bound.instance.migrate(step, &self.task.member, places)
     }
 }
 
@@ -266,73 +267,126 @@ impl Sits for Transfer {
     }
 }
 
+/// A migration that every controller agreed to.
+pub(crate) struct Moves {
+    /// The tasks that are somewhere else, and the index of that group.
+    tasks: Vec<(Arc<TaskShared>, u32)>,
+    transfers: Vec<Transfer>,
+}
+
 pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
     let (engine, node) = (&task.owner.engine, cgroup.node());
-    let names = || (task.name().to_owned(), cgroup.path());
     if !Arc::ptr_eq(&task.owner, cgroup.owner()) {
-        let (task, cgroup) = names();
-        return Err(AttachError::Foreign { task, cgroup });
+        return Err(foreign(task, node));
     }
     let mut tree = engine.structure("attach", || node.path())?;
     if !node.is_online() {
-        let (task, cgroup) = names();
+        let (task, cgroup) = (task.name().to_owned(), node.path());
         return Err(AttachError::Removed { task, cgroup });
     }
-    let (shared, hier) = (&task.shared, &node.hierarchy);
-    let source = shared.place(hier.index);
-    if source == node.index {
-        return Ok(());
-    }
-    let transfers = transfers(&mut tree, node, source);
-    agree(
-        engine,
-        &transfers,
-        |transfer, step| transfer.run(step.movement(), &shared.member),
-        "can_attach",
-    )?;
-
-    shared.places[hier.index as usize].set(node.index);
-    // First there, then not here: a common ancestor is populated all the while.
-    if node.index != ROOT {
-        node.add_member(shared);
-    }
-    if let Some(old) = hier.group(source).filter(|_| source != ROOT) {
-        old.remove_member(shared);
-    }
-    for transfer in &transfers {
-        engine.tolerate("attach", transfer.run(Move::Attach, &shared.member));
-    }
-    crate::trace::event!("attach", task = task.name(), cgroup = %node.path(), "moved");
-    drop(tree);
-    for transfer in &transfers {
-        engine.tolerate("post_attach", transfer.run(Move::Post, &shared.member));
-    }
-    // Perhaps the last to hold a subsystem that has gone meanwhile.
-    engine.drop_each(transfers);
+    let moves = prepare(engine, &mut tree, &[task], node)?;
+    commit(engine, tree, moves, node);
     Ok(())
 }
 
+fn foreign(task: &Task, node: &Node) -> AttachError {
+    AttachError::Foreign { task: task.name().to_owned(), cgroup: node.path() }
+}
+
+/// Has every controller agree to move `tasks` to `node`, or none; nobody has moved yet.
+pub(crate) fn prepare(
+    engine: &Engine,
+    tree: &mut Tree,
+    tasks: &[&Task],
+    node: &Arc<Node>,
+) -> Result<Moves, AttachError> {
+    let mut moves = Moves { tasks: Vec::with_capacity(tasks.len()), transfers: Vec::new() };
+    for task in tasks {
+        if !std::ptr::eq(Arc::as_ptr(&task.owner.engine), engine) {
+            return Err(foreign(task, node));
+        }
+        let shared = &task.shared;
+        let source = shared.place(node.hierarchy.index);
+        let is_named_before = moves.tasks.iter().any(|(moved, _)| Arc::ptr_eq(moved, shared));
+        if source != node.index && !is_named_before {
+            moves.tasks.push((Arc::clone(shared), source));
+            moves.transfers.extend(transfers(tree, shared, node, source));
+        }
+    }
+    agree(engine, &moves.transfers, |transfer, step| transfer.run(step.movement()), "can_attach")?;
+    Ok(moves)
+}
+
+/// Carries a migration out, and lets the structural lock go.
+pub(crate) fn commit(
+    engine: &Arc<Engine>,
+    mut tree: Structure<'_>,
+    moves: Moves,
+    node: &Arc<Node>,
+) {
+    let hier = &node.hierarchy;
+    if !moves.tasks.is_empty() {
+        arm::disarm(engine, &mut tree, node);
+    }
+    for (task, source) in &moves.tasks {
+        task.places[hier.index as usize].set(node.index);
+        // First there, then not here: a common ancestor is populated all the while.
+        if node.index != ROOT {
+            node.add_member(task);
+        }
+        if let Some(old) = hier.group(*source).filter(|_| *source != ROOT) {
+            old.remove_member(task);
+            arm::emptied(&mut tree, &old);
+        }
+    }
+    for transfer in &moves.transfers {
+        engine.tolerate("attach", transfer.run(Move::Attach));
+    }
+    for (_task, _) in &moves.tasks {
+        crate::trace::event!("attach", task = _task.member.name, cgroup = %node.path(), "moved");
+    }
+    finish(engine, tree);
+    for transfer in &moves.transfers {
+        engine.tolerate("post_attach", transfer.run(Move::Post));
+    }
+    // Perhaps the last to hold a subsystem that has gone meanwhile.
+    engine.drop_each(moves.transfers);
+}
+
+/// Lets the structural lock go, and wakes the reclaimer if it has groups to arm.
+fn finish(engine: &Arc<Engine>, tree: Structure<'_>) {
+    let has_emptied = !tree.emptied.is_empty();
+    drop(tree);
+    if has_emptied {
+        engine.wake();
+    }
+}
+
 /// Returns what moves for each controller bound to the hierarchy of `target`.
-fn transfers(tree: &mut Tree, target: &Node, source: u32) -> Vec<Transfer> {
+fn transfers(tree: &mut Tree, task: &Arc<TaskShared>, target: &Node, source: u32) -> Vec<Transfer> {
     let bound = tree.bound_to(&target.hierarchy);
     bound
         .iter()
         .filter_map(|bound| {
             let source = Pin::new(bound.css(tree, source)?);
             let target = Pin::new(bound.css(tree, target.index)?);
-            Some(Transfer { bound: bound.clone(), source, target })
+            Some(Transfer { task: Arc::clone(task), bound: bound.clone(), source, target })
         })
         .collect()
 }
 
 /// Ends a task's membership everywhere; callers hold the structural lock.
-pub(crate) fn depart(engine: &Engine, tree: &Tree, task: &Arc<TaskShared>) {
+pub(crate) fn depart(engine: &Engine, tree: &mut Tree, task: &Arc<TaskShared>) {
     let seats = everywhere(tree, |hierarchy| task.place(hierarchy));
-    for (_, hier) in &tree.hierarchies {
-        let place = task.place(hier.index);
-        if let Some(node) = hier.group(place).filter(|_| place != ROOT) {
-            node.remove_member(task);
-        }
+    let hierarchies = tree.hierarchies.iter().map(|(_, hier)| hier);
+    let places = hierarchies.map(|hier| (task.place(hier.index), hier));
+    let groups: Vec<_> = places
+        .filter(|(place, _)| *place != ROOT)
+        .filter_map(|(place, hier)| hier.group(place))
+        .collect();
+    for node in &groups {
+        node.remove_member(task);
+        arm::emptied(tree, node);
     }
     let ended = engine.tasks.lock().try_remove(task.arena);
     drop(ended);
@@ -393,8 +447,9 @@ impl Drop for Task {
             engine.wake();
             return;
         }
-        let tree = engine.lock();
-        depart(engine, &tree, &self.shared);
+        let mut tree = engine.lock();
+        depart(engine, &mut tree, &self.shared);
+        finish(engine, tree);
     }
 }
 

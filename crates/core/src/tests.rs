@@ -10,6 +10,8 @@ mod loom_release;
 #[cfg(loom)]
 mod loom_slots;
 #[cfg(loom)]
+mod loom_strict;
+#[cfg(loom)]
 mod loom_world;
 #[cfg(loom)]
 mod mutants;
@@ -23,4 +25,10 @@ fn deep(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.map(|bound| bound.max(4));
     builder.check(model);
+}
+
+/// The group of a css that never counts exactly.
+#[cfg(loom)]
+fn never_exact<'g>() -> crate::css::refcount::Group<'g> {
+    panic!("the model has no exact css")
 }

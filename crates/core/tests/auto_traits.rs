@@ -68,7 +68,7 @@ fn references_are_small() {
     assert_eq!(size_of::<CssRef<u64>>(), size_of::<usize>());
     assert_eq!(size_of::<Option<CssRef<u64>>>(), size_of::<usize>());
     assert!(size_of::<WeakCss<u64>>() <= 3 * size_of::<usize>());
-    assert!(size_of::<Css<()>>() <= 56, "{}", size_of::<Css<()>>());
+    assert!(size_of::<Css<()>>() <= 64, "{}", size_of::<Css<()>>());
 }
 
 #[test]

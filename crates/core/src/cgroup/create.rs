@@ -2,17 +2,18 @@
 
 use crate::{
     cgroup::{
-        Cgroup, Node,
+        Cgroup, Node, arm,
         name::{self, NameError},
         node::{UNLIMITED, count_above, limit},
     },
-    css::State,
-    error::{CapacityError, CreateError, LimitError, RenameError},
+    css::{State, header::Counting},
+    error::{CapacityError, CreateError, CreateWithError, LimitError, NotifyError, RenameError},
     hierarchy::MAX_GROUPS,
-    lifecycle::{self, BirthError},
+    lifecycle::{self, BirthError, Owned},
     reclaim::Garbage,
-    registry::Tree,
+    registry::{Engine, Tree, engine::Bound},
     sync::{Arc, AtomicU32, Ordering},
+    task::{self, Task},
     units::Limit,
 };
 
@@ -22,48 +23,108 @@ const GREATEST: u32 = u32::MAX >> 1;
 pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> {
     let (owner, node) = (parent.owner(), parent.node());
     let mut tree = owner.engine.structure("create_child", || node.path())?;
-    check_child(&tree, node, name)?;
+    let controllers = tree.bound_to(&node.hierarchy);
+    let born = bear(&owner.engine, &mut tree, node, name, (&controllers, false));
+    let child = born.map(|(child, csses)| {
+        show(&owner.engine, &mut tree, &child);
+        drop(csses);
+        child
+    });
+    // The reclaimer is to be a css's last owner: nothing of ours outlives the lock.
+    drop(controllers);
+    drop(tree);
+    if child.is_err() {
+        owner.engine.wake();
+    }
+    Ok(Cgroup::new(Arc::clone(owner), child?))
+}
 
-    let hierarchy = &node.hierarchy;
-    let id = tree.next_id("cgroup");
-    let capacity = |what, limit| CreateError::Capacity {
-        cgroup: path_of(node, name),
-        source: CapacityError { what, limit },
-    };
-    let child = hierarchy
-        .plant(id, name, Some(node))
-        .ok_or_else(|| capacity("groups in a hierarchy", MAX_GROUPS))?;
-
-    let controllers = tree.bound_to(hierarchy);
-    let born = match lifecycle::bear(&owner.engine, &mut tree, &child, &controllers) {
-        Ok(born) => born,
+pub(super) fn child_with(
+    parent: &Cgroup,
+    name: &str,
+    tasks: &[&Task],
+) -> Result<Cgroup, CreateWithError> {
+    let (owner, node) = (parent.owner(), parent.node());
+    let structure = owner.engine.structure("create_child_with", || node.path());
+    let mut tree = structure.map_err(CreateError::from)?;
+    let controllers = tree.bound_to(&node.hierarchy);
+    let has_members = !tasks.is_empty();
+    let (child, csses) = bear(&owner.engine, &mut tree, node, name, (&controllers, has_members))?;
+    let moves = match task::prepare(&owner.engine, &mut tree, tasks, &child) {
+        Ok(moves) => moves,
         Err(error) => {
-            // Hooks have seen the group: its index is nobody else's for a grace period.
+            lifecycle::drain(&owner.engine, &csses);
+            lifecycle::bury(&owner.engine, &csses);
+            forget(&mut tree, &child);
+            drop(csses);
             drop(controllers);
-            child.enter(State::Released);
-            tree.retired.push(Garbage::Index(Arc::clone(&child)));
             drop(tree);
             owner.engine.wake();
-            return Err(match error {
+            return Err(error.into());
+        }
+    };
+    show(&owner.engine, &mut tree, &child);
+    drop(csses);
+    drop(controllers);
+    task::commit(&owner.engine, tree, moves, &child);
+    Ok(Cgroup::new(Arc::clone(owner), child))
+}
+
+/// Makes a group that nobody can find, and its css; or nothing.
+fn bear<'b>(
+    engine: &Engine,
+    tree: &mut Tree,
+    parent: &Arc<Node>,
+    name: &str,
+    (controllers, has_members): (&'b [Bound], bool),
+) -> Result<(Arc<Node>, Vec<Owned<'b>>), CreateError> {
+    check_child(tree, parent, name)?;
+    let id = tree.next_id("cgroup");
+    let child = parent.hierarchy.plant(id, name, Some(parent)).ok_or_else(|| {
+        let source = CapacityError { what: "groups in a hierarchy", limit: MAX_GROUPS };
+        CreateError::Capacity { cgroup: path_of(parent, name), source }
+    })?;
+    child.set_notifies(parent.notifies());
+    let is_armed = child.notifies() && !has_members;
+    let counting = if is_armed { Counting::Exact } else { engine.counting() };
+    match lifecycle::bear(engine, tree, &child, controllers, counting) {
+        Ok(csses) => {
+            for (css, bound) in &csses {
+                bound.column.set(child.index, Some(css.core().id));
+            }
+            if is_armed {
+                arm::arm_newborn(&child, &csses);
+            }
+            Ok((child, csses))
+        }
+        Err(error) => {
+            forget(tree, &child);
+            Err(match error {
                 BirthError::Capacity(source) => {
                     CreateError::Capacity { cgroup: child.path(), source }
                 }
                 BirthError::Vetoed(veto) => CreateError::Vetoed(veto),
-            });
+            })
         }
-    };
-    for (css, bound) in &born {
-        bound.column.set(child.index, Some(css.core().id));
     }
-    node.link(&child);
-    count_above(&child, |node| &node.descendants, 1);
-    owner.engine.counts.cgroups_created.add(1);
+}
+
+/// Gives up a group that nobody but hooks has seen: its index is nobody else's for a grace period.
+fn forget(tree: &mut Tree, child: &Arc<Node>) {
+    let controllers = tree.bound_to(&child.hierarchy);
+    controllers.iter().for_each(|bound| bound.column.set(child.index, None));
+    child.enter(State::Released);
+    tree.retired.push(Garbage::Index(Arc::clone(child)));
+}
+
+/// Makes a group known under its parent.
+fn show(engine: &Engine, tree: &mut Tree, child: &Arc<Node>) {
+    let Some(parent) = &child.parent else { return };
+    arm::disarm(engine, tree, parent);
+    parent.link(child);
+    count_above(child, |node| &node.descendants, 1);
+    engine.counts.cgroups_created.add(1);
     crate::trace::event!("create_child", cgroup = %child.path(), "created");
-    // The reclaimer is to be a css's last owner: nothing of ours outlives the lock.
-    drop(born);
-    drop(controllers);
-    drop(tree);
-    Ok(Cgroup::new(Arc::clone(owner), child))
 }
 
 /// Checks everything that can be checked before anything is made.
@@ -141,6 +202,24 @@ pub(super) fn set_limit(
     }
     // Ordering: Relaxed: decided on under the structural lock.
     word(cgroup.node()).store(value, Ordering::Relaxed);
+    drop(tree);
+    Ok(())
+}
+
+pub(super) fn set_notifies(cgroup: &Cgroup, notify: bool) -> Result<(), NotifyError> {
+    let (engine, node) = (&cgroup.owner().engine, cgroup.node());
+    let mut tree = engine.structure("notify_on_release", || node.path())?;
+    if !node.is_online() {
+        return Err(NotifyError::Removed { cgroup: node.path() });
+    }
+    node.set_notifies(notify);
+    // Ordering: Relaxed: written under the structural lock.
+    if !notify {
+        arm::disarm(engine, &mut tree, node);
+        node.hierarchy.outbox.forget(node);
+    } else if arm::is_wanted(node) && !node.is_armed() && !node.is_emptied.load(Ordering::Relaxed) {
+        arm::arm(engine, &mut tree, std::slice::from_ref(node));
+    }
     drop(tree);
     Ok(())
 }

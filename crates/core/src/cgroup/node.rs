@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    css::State,
+    css::{State, uses::Uses},
     hierarchy::Hier,
-    sync::{Arc, AtomicU8, AtomicU32, Mutex, Ordering, RwLock},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicU32, Mutex, Ordering, RwLock},
     task::TaskShared,
     units::Limit,
+    watch::Bells,
 };
 
 /// The value of a limit word that stands for `max`.
@@ -39,6 +40,18 @@ pub(crate) struct Node {
     pub(crate) max_descendants: AtomicU32,
     /// Css that are not released.
     pub(crate) unreleased: AtomicU32,
+    /// How much the group is in use, as far as it is watched.
+    pub(crate) uses: Uses,
+    /// `notify_on_release`. Written under the structural lock.
+    notify: AtomicBool,
+    /// Whether the group is armed. Written under the structural lock.
+    armed: AtomicBool,
+    /// Whether the reclaimer has it on its list of groups to arm. Written under the structural lock.
+    pub(crate) is_emptied: AtomicBool,
+    /// Whether a notice of it is on its way. Written under the lock of the outbox.
+    pub(crate) is_told: AtomicBool,
+    /// Who watches it.
+    pub(crate) bells: Bells,
 }
 
 /// A group's children, in order of creation and by name.
@@ -73,7 +86,42 @@ impl Node {
             max_depth: AtomicU32::new(UNLIMITED),
             max_descendants: AtomicU32::new(UNLIMITED),
             unreleased: AtomicU32::new(0),
+            uses: Uses::new(),
+            notify: AtomicBool::new(false),
+            armed: AtomicBool::new(false),
+            is_emptied: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
+            bells: Bells::new(),
         }
+    }
+
+    /// Returns `notify_on_release`.
+    pub(crate) fn notifies(&self) -> bool {
+        // Ordering: Relaxed: decided on under the structural lock, read as a setting.
+        self.notify.load(Ordering::Relaxed)
+    }
+
+    /// Sets `notify_on_release`; callers hold the structural lock, or nobody can find the group yet.
+    pub(crate) fn set_notifies(&self, notify: bool) {
+        // Ordering: Relaxed: see `notifies`.
+        self.notify.store(notify, Ordering::Relaxed);
+    }
+
+    /// Returns whether the group's css count exactly, and an edge is told.
+    pub(crate) fn is_armed(&self) -> bool {
+        // Ordering: Relaxed: decided on under the structural lock, read as a hint.
+        self.armed.load(Ordering::Relaxed)
+    }
+
+    /// Callers hold the structural lock.
+    pub(crate) fn set_armed(&self, armed: bool) {
+        // Ordering: Relaxed: see `is_armed`.
+        self.armed.store(armed, Ordering::Relaxed);
+    }
+
+    /// Returns whether the group is armed and, as of now, in use no more.
+    pub(crate) fn is_releasable(&self) -> bool {
+        self.is_online() && self.is_armed() && self.uses.is_zero()
     }
 
     pub(crate) fn name(&self) -> Arc<str> {
@@ -206,6 +254,7 @@ impl Node {
             if node.populated.fetch_add(1, Ordering::Relaxed) > 0 {
                 return;
             }
+            node.bells.ring();
         }
     }
 
@@ -215,6 +264,7 @@ impl Node {
             if node.populated.fetch_sub(1, Ordering::Relaxed) > 1 {
                 return;
             }
+            node.bells.ring();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Removing groups, and when a removed one is released.
 
 use crate::{
-    cgroup::{Cgroup, Node, node::count_above, walk::next_pre},
+    cgroup::{Cgroup, Node, arm, node::count_above, strict, walk::next_pre},
     css::State,
     error::RemoveError,
     lifecycle::{self, Owned},
@@ -16,40 +16,88 @@ use crate::{
 pub enum Removal {
     /// They do not: each css lives on, offline, until its last reference goes.
     Detach,
+    /// They forbid it: refused at once while a reference to a css of the group is out, but for those
+    /// that the core keeps itself.
+    ///
+    /// All css are decided on together, as of one instant; who comes with a `try_get` meanwhile neither
+    /// waits nor fails, unless the removal is decided. It is the policy for whoever was told that the
+    /// group is in use no more, see [`Hierarchy::notices`](crate::Hierarchy::notices). After it the
+    /// css go offline as by [`Removal::Detach`]; a reader's guard can still find one, and take
+    /// references with [`Css::try_get`](crate::Css::try_get).
+    Strict,
 }
 
 pub(super) fn remove(cgroup: &Cgroup, removal: Removal) -> Result<(), RemoveError> {
-    let Removal::Detach = removal;
     let (engine, node) = (&cgroup.owner().engine, cgroup.node());
     let mut tree = engine.structure("remove", || node.path())?;
+    check(node)?;
+    let (members, children) = (node.member_count(), node.child_count());
+    if members + children > 0 {
+        return Err(RemoveError::Busy { cgroup: node.path(), members, children });
+    }
+    take_out(engine, &mut tree, &[node], removal)?;
+    drop(tree);
+    engine.wake();
+    Ok(())
+}
+
+pub(super) fn remove_subtree(cgroup: &Cgroup, removal: Removal) -> Result<usize, RemoveError> {
+    let (engine, node) = (&cgroup.owner().engine, cgroup.node());
+    let mut tree = engine.structure("remove_subtree", || node.path())?;
+    check(node)?;
+    let nodes = with_all_below(node);
+    if let Some(busy) = nodes.iter().find(|node| node.member_count() > 0) {
+        let (cgroup, members) = (busy.path(), busy.member_count());
+        return Err(RemoveError::Busy { cgroup, members, children: 0 });
+    }
+    let upwards: Vec<_> = nodes.iter().rev().collect();
+    take_out(engine, &mut tree, &upwards, removal)?;
+    drop(tree);
+    engine.wake();
+    Ok(nodes.len())
+}
+
+fn check(node: &Node) -> Result<(), RemoveError> {
     if !node.is_online() {
         return Err(RemoveError::Removed { cgroup: node.path() });
     }
     if node.parent.is_none() {
         return Err(RemoveError::Root { hierarchy: node.hierarchy.name().to_owned() });
     }
-    let (members, children) = (node.member_count(), node.child_count());
-    if members + children > 0 {
-        return Err(RemoveError::Busy { cgroup: node.path(), members, children });
-    }
-    detach(engine, &mut tree, &[node]);
-    drop(tree);
-    engine.wake();
     Ok(())
 }
 
-/// Removes groups of one hierarchy, children before their parents, with one barrier.
-fn detach(engine: &Engine, tree: &mut Tree, nodes: &[&Arc<Node>]) {
-    let Some(first) = nodes.first() else { return };
-    let bound = tree.bound_to(&first.hierarchy);
-    let mut csses: Vec<Owned<'_>> = Vec::with_capacity(nodes.len() * bound.len());
+/// Returns `top` and every group below it, parents before their children.
+fn with_all_below(top: &Arc<Node>) -> Vec<Arc<Node>> {
+    let mut nodes = vec![Arc::clone(top)];
+    while let Some(next) = nodes.last().and_then(|last| next_pre(top, last)) {
+        nodes.push(next);
+    }
+    nodes
+}
+
+/// Removes groups of one hierarchy, children before their parents, with one barrier; all or none.
+fn take_out(
+    engine: &Engine,
+    tree: &mut Tree,
+    nodes: &[&Arc<Node>],
+    removal: Removal,
+) -> Result<(), RemoveError> {
+    let Some(top) = nodes.last() else { return Ok(()) };
+    let bound = tree.bound_to(&top.hierarchy);
+    let csses: Vec<Owned<'_>> =
+        nodes.iter().flat_map(|node| lifecycle::csses(tree, node, &bound)).collect();
+    lifecycle::drain(engine, &csses);
+    if removal == Removal::Strict
+        && let Err(holders) = strict::decide(engine, nodes, &csses)
+    {
+        engine.counts.removals_refused.add(1);
+        return Err(RemoveError::InUse { cgroup: top.path(), holders });
+    }
     for node in nodes {
         crate::trace::event!("remove", cgroup = %node.path(), "removing");
         node.enter(State::Dying);
-        for bound in &*bound {
-            csses.extend(bound.css(tree, node.index).map(|css| (Arc::clone(css), bound)));
-            bound.column.set(node.index, None);
-        }
+        bound.iter().for_each(|bound| bound.column.set(node.index, None));
     }
     lifecycle::bury(engine, &csses);
     for node in nodes {
@@ -60,12 +108,18 @@ fn detach(engine: &Engine, tree: &mut Tree, nodes: &[&Arc<Node>]) {
         }
         retire(engine, tree, node);
     }
+    if let Some(parent) = &top.parent {
+        arm::emptied(tree, parent);
+    }
+    Ok(())
 }
 
 /// Makes a group that was taken out of the tree offline, or released if it has no css left.
 fn retire(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
     engine.counts.cgroups_removed.add(1);
     node.enter(State::Offline);
+    node.bells.end();
+    node.hierarchy.outbox.forget(node);
     tree.retired.push(Garbage::Index(Arc::clone(node)));
     // Ordering: Relaxed: written under the structural lock.
     if node.unreleased.load(Ordering::Relaxed) == 0 {
@@ -102,13 +156,10 @@ pub(crate) fn root(engine: &Engine, root: &Node) {
     release(engine, root);
 }
 
-/// Removes every group below and including `top`, members or not, as the registry ends.
-pub(crate) fn subtree(engine: &Engine, tree: &mut Tree, top: &Arc<Node>) {
-    let mut nodes = vec![Arc::clone(top)];
-    while let Some(next) = nodes.last().and_then(|last| next_pre(top, last)) {
-        nodes.push(next);
-    }
-    // Parents come before their children, so backwards children come before their parents.
+/// Removes every group below `top`, members or not, as the registry ends.
+pub(crate) fn all_below(engine: &Engine, tree: &mut Tree, top: &Arc<Node>) {
+    let nodes = with_all_below(top);
     let below: Vec<_> = nodes.iter().rev().filter(|node| node.parent.is_some()).collect();
-    detach(engine, tree, &below);
+    let removed = take_out(engine, tree, &below, Removal::Detach);
+    debug_assert!(removed.is_ok(), "nothing stands in the way of a detach");
 }

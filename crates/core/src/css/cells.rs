@@ -12,7 +12,7 @@
 //!
 //! Edge `slot`: the slot mutex passes a cell from owner to owner. Edges `block` and `chunk`: a slot's
 //! block, and a block's chunk, are published with Release and read with Acquire by whoever captures.
-//! That a kill finds every cell it must find is edge `op↔kill`: what leads to a cell is stored before
+//! That a kill finds every cell it must find is edge `op↔switch`: what leads to a cell is stored before
 //! its count is.
 //!
 //! # Tests
@@ -26,7 +26,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
 use crate::{
-    css::refcount::Header,
+    css::header::Header,
     sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, order, skip},
 };
 
@@ -194,7 +194,7 @@ impl Domain {
             // Ordering: Relaxed: set before the slot was first taken.
             let slot = block.slot.load(Ordering::Relaxed) as usize;
             if !skip("slot_mark") {
-                // Ordering: Relaxed (edge op↔kill): comes before the count is stored, so whoever must
+                // Ordering: Relaxed (edge op↔switch): comes before the count is stored, so whoever must
                 // see the count sees the mark.
                 self.segment(id)?.marks[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
             }
@@ -285,7 +285,7 @@ impl Domain {
             number.store(u32::try_from(slot).expect("few slots"), Ordering::Relaxed);
             // Ordering: Release (edge block): whoever sees the pointer sees an empty block.
             self.blocks[slot].store(block, order("block_store", Ordering::Release));
-            // Ordering: Relaxed (edge op↔kill): comes before the slot's first count is stored.
+            // Ordering: Relaxed (edge op↔switch): comes before the slot's first count is stored.
             if !skip("slots_made") {
                 self.slots_made.fetch_max(number.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             }
@@ -302,9 +302,9 @@ impl Domain {
     /// Shows `look` the cell of `id` in every slot that has one, as of the caller's heavy barrier.
     ///
     /// A cell that is missed belongs to an operation that passes its light barrier later (edge
-    /// op↔kill): mark, block and chunk are all stored before the count.
+    /// op↔switch): mark, block and chunk are all stored before the count.
     pub(crate) fn for_each_cell(&self, id: CssId, mut look: impl FnMut(&Cell)) {
-        // Ordering: Relaxed (edge op↔kill), as all loads here that name no edge of their own.
+        // Ordering: Relaxed (edge op↔switch), as all loads here that name no edge of their own.
         let words = (self.slots_made.load(Ordering::Relaxed) as usize).div_ceil(64);
         let Some(segment) = self.segment(id) else { return };
         for (word, mark) in segment.marks[..words].iter().enumerate() {
@@ -457,7 +457,11 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        css::refcount::{self, Got, Want},
+        css::{
+            header::Counting,
+            refcount::{self, Want},
+            switch,
+        },
         sync::barrier::Barrier,
     };
 
@@ -505,13 +509,16 @@ pub(crate) mod tests {
         let domain = Domain::new_for_test();
         let id = domain.take_ids(1).expect("memory")[0];
         let header = domain.header(id).expect("just taken");
-        header.init(Barrier::Auto.is_asymmetric());
+        header.init(Counting::spread(Barrier::Auto.is_asymmetric()));
         let (_, block) = domain.take_slot().expect("memory");
         assert!(without_memory(|| domain.cell(block, id)).is_none());
-        assert_eq!(refcount::try_get_slow(None, header, Want::Online), Got::Reference);
+        assert!(
+            refcount::try_get_slow(None, header, Want::Online, || panic!("never exact"))
+                .is_reference
+        );
         // Dropped through a cell that came later.
         assert!(!refcount::put_slow(domain.cell(block, id), header));
-        refcount::kill(domain, &[(id, header)], |_| panic!("the base is counted"));
+        switch::kill(domain, &[(id, header)], |_| panic!("the base is counted"));
         assert!(refcount::put_slow(None, header));
     }
 

@@ -7,7 +7,7 @@
 use std::{fmt, marker::PhantomData, ops::Deref, ptr::NonNull};
 
 use crate::{
-    css::{Core, Css, cells::CssId, refcount::Header, thread},
+    css::{Core, Css, cells::CssId, header::Header, thread},
     sync::{Arc, Ordering},
     world::{guard::ReadGuard, publish::Views},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// once it is dying. A reference may be dropped on another thread than it was taken
 /// on, and after its group, hierarchy and registry are gone.
 ///
-/// A css that ever had 2^43 references at one time, or whose registry ended in a forked child or where
+/// A css that ever had 2^42 references at one time, or whose registry ended in a forked child or where
 /// no thread could be started for it, is leaked: it is never freed early.
 ///
 /// # Concurrency

@@ -17,11 +17,13 @@ use crate::{
     css::{
         cells::CssId,
         handle::CssRef,
+        header::{Counting, Header},
         mailbox::Mailbox,
-        refcount::{Header, Want},
+        refcount::{Group, Want},
+        switch::{Counted, Watched},
         thread,
     },
-    sync::{Arc, AtomicU8, Mutex, Ordering},
+    sync::{Arc, AtomicU8, AtomicU32, Mutex, Ordering},
 };
 
 /// A stage in the life of a css, or of a group.
@@ -55,8 +57,8 @@ pub enum State {
 pub struct Css<T> {
     core: Core,
     state: T,
-    /// Dropped last: the parent is not freed before our state is.
-    parent: Option<CssRef<T>>,
+    /// Dropped last. No counted reference: the parent's base stays in while it has children.
+    parent: Option<Arc<Self>>,
 }
 
 /// What the core keeps for a css, whatever its type.
@@ -69,7 +71,11 @@ pub(crate) struct Core {
     /// The controller's index in its registry.
     pub(crate) controller: u8,
     stage: AtomicU8,
+    /// Children that are not freed. Written under the structural lock.
+    children: AtomicU32,
     mailbox: &'static Mailbox,
+    /// The group whose `Uses` it counts for.
+    home: Arc<Node>,
     /// The group that shows it, or showed it last. Written under the structural lock.
     group: Mutex<Arc<Node>>,
 }
@@ -83,24 +89,26 @@ pub(crate) struct Seed {
     pub(crate) controller: u8,
     pub(crate) mailbox: &'static Mailbox,
     pub(crate) group: Arc<Node>,
-    pub(crate) asymmetric: bool,
+    pub(crate) counting: Counting,
 }
 
 /// A css of any type.
 pub(crate) trait AnyCss: Send + Sync {
     fn core(&self) -> &Core;
     fn as_any(&self) -> &dyn Any;
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn parent_id(&self) -> Option<CssId>;
 }
 
 /// A counted reference to a css of any type.
 pub(crate) struct Pin {
     css: Arc<dyn AnyCss>,
     /// Given back after `css` is: who frees the css is to be its last owner.
-    _counted: Counted,
+    _held: Held,
 }
 
 /// One counted reference, without the css.
-struct Counted {
+struct Held {
     id: CssId,
     header: &'static Header,
 }
@@ -177,19 +185,20 @@ impl<T> Css<T> {
 
 impl<T: Send + Sync + 'static> Css<T> {
     /// Makes a css that counts one reference, the base, and can be found by its id.
-    pub(crate) fn plant(seed: Seed, parent: Option<CssRef<T>>, state: T) -> Arc<Self> {
-        let Seed { id, header, arena, controller, mailbox, group, asymmetric } = seed;
+    pub(crate) fn plant(seed: Seed, parent: Option<Arc<Self>>, state: T) -> Arc<Self> {
+        let Seed { id, header, arena, controller, mailbox, group: home, counting } = seed;
         let generation = header.generation();
         let stage = AtomicU8::new(State::Online as u8);
-        let group = Mutex::new(group);
-        let core = Core { header, id, generation, controller, stage, mailbox, group };
+        let (children, group) = (AtomicU32::new(0), Mutex::new(Arc::clone(&home)));
+        let core =
+            Core { header, id, generation, controller, stage, children, mailbox, home, group };
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: published with the css (edge column); a straggler that notifies for it
-        // sees both through the kill (edge init→notify).
+        // sees both through `init` (edge init→notify).
         header.payload.store(Arc::as_ptr(&css).cast_mut().cast(), Ordering::Relaxed);
         header.arena.store(arena, Ordering::Relaxed);
-        header.init(asymmetric);
+        header.init(counting);
         css
     }
 }
@@ -231,9 +240,55 @@ impl Core {
         mailbox.deliver(thread::domain(), id);
     }
 
-    /// Gives back the base reference; callers hold the structural lock and have killed the css.
+    /// Returns what the counting of the css that `header` counts has to know of its group.
+    ///
+    /// The caller has tried to get a reference to that css, under a guard or beside another reference.
+    pub(crate) fn group_of<'c>(header: &Header) -> Group<'c> {
+        // Ordering: Relaxed: the caller reached the css, which was published after this was stored.
+        let core = header.payload.load(Ordering::Relaxed).cast::<Self>().cast_const();
+        // SAFETY: a css's core is its first field (`repr(C)`), and by invariant 2 of `css.rs` the
+        // payload lives as long as the caller's guard or reference, which its operation on the count
+        // is under.
+        let home = unsafe { &(*core).home };
+        Group { uses: &home.uses, decision: &home.hierarchy.decision }
+    }
+
+    /// Returns the group whose `Uses` it counts for.
+    pub(crate) fn home(&self) -> &Arc<Node> {
+        &self.home
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        (self.id, self.header)
+    }
+
+    /// Returns what a switch to exact counting and back has to know.
+    pub(crate) fn watched(&self) -> Watched<'_> {
+        Watched { counted: self.counted(), uses: &self.home.uses }
+    }
+
+    /// Counts one child more; callers hold the structural lock.
+    pub(crate) fn add_child(&self) {
+        // Ordering: Relaxed: written and read under the structural lock.
+        self.children.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one child less, which is freed; callers hold the structural lock.
+    pub(crate) fn remove_child(&self) {
+        // Ordering: Relaxed: written and read under the structural lock.
+        self.children.fetch_sub(1, Ordering::Relaxed);
+        if self.state() == State::Offline {
+            self.put_base();
+        }
+    }
+
+    /// Gives back the base reference, unless children need it; callers hold the structural lock, and
+    /// have killed the css.
     pub(crate) fn put_base(&self) {
-        thread::put(self.id, self.header);
+        // Ordering: Relaxed: written and read under the structural lock.
+        if self.children.load(Ordering::Relaxed) == 0 {
+            thread::put(self.id, self.header);
+        }
     }
 }
 
@@ -245,6 +300,14 @@ impl<T: Send + Sync + 'static> AnyCss for Css<T> {
     fn as_any(&self) -> &dyn Any {
         self
     }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn parent_id(&self) -> Option<CssId> {
+        self.parent().map(Self::id)
+    }
 }
 
 impl Pin {
@@ -252,7 +315,7 @@ impl Pin {
     pub(crate) fn new(css: &Arc<dyn AnyCss>) -> Self {
         let Core { id, header, .. } = *css.core();
         thread::get(id, header);
-        Self { css: Arc::clone(css), _counted: Counted { id, header } }
+        Self { css: Arc::clone(css), _held: Held { id, header } }
     }
 
     pub(crate) fn css(&self) -> &dyn AnyCss {
@@ -260,7 +323,7 @@ impl Pin {
     }
 }
 
-impl Drop for Counted {
+impl Drop for Held {
     fn drop(&mut self) {
         thread::put(self.id, self.header);
     }

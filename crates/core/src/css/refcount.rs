@@ -1,47 +1,56 @@
-//! The reference protocol alone: get, put, `try_get`, and the kill that makes a count exact.
+//! The reference protocol as users of a css see it: get, put and `try_get`.
 //!
 //! A count is spread over a [`Header`] and one [`Cell`] per thread slot. While the header's mode
 //! is per-thread, a get or a put is a plain add on the cell of the thread's own slot: no locked
 //! instruction, no shared write. Nobody can then know the sum, and nobody needs to: the css holds a
-//! base reference. A kill switches the mode to atomic, passes the heavy barrier, moves every cell's
-//! share into the header and from there on counts exactly. The operation that brings the header to
-//! zero notifies, once.
+//! base reference. A *switch* (`css/switch.rs`) changes the mode to atomic, passes the heavy barrier,
+//! moves every cell's share into the header, and from there on the header counts exactly: to kill the
+//! css, or to know when its group is in use no more. The operation that brings an exact header to zero
+//! notifies, once.
 //!
 //! After Linux's `lib/percpu-refcount.c`, with two differences: the switch waits for nobody (an
 //! operation that raced with it settles its own share), and zero may be reached by the switch.
 //!
 //! # Invariants
 //!
-//! `V` is the count in [`Header::value`], `k` the number of settles under way.
+//! `V` is the count in the header's value, `k` the number of settles under way.
 //!
 //! 1. Only the owner of a slot stores `count`; every such store is Release. Slots change hands
 //!    through the slot mutex.
 //! 2. `accounted` changes by compare-exchange only, to a value that `count` had. The owner and the
-//!    switcher are its only writers; a css has one switcher, as kills run under the structural lock.
-//! 3. references = `V` − (`BIAS` if present) − `PENDING`·`k` + Σ(`count` − `accounted`), mod 2^64,
-//!    at every instant. A share in transit between cell and header is covered: by `PENDING`, set
-//!    before the owner takes it, or by `BIAS`, which the switcher removes last.
-//! 4. `BIAS` is present from initialisation until the last cell was captured. So `V` = 0 is never
-//!    seen while a share is in a cell or in transit.
+//!    switcher are its only writers; a css has one switcher, as switches run under the structural lock.
+//! 3. references, the base among them if it is in, = `V` − (`BIAS` if present) − `PENDING`·`k` +
+//!    Σ(`count` − `accounted`), mod 2^64, at every instant. A share in transit between cell and header
+//!    is covered: by `PENDING`, set before the owner takes it, or by `BIAS`, which the switcher removes
+//!    last.
+//! 4. `BIAS` is present, and the base is in, from initialisation (unless the css is born exact), and
+//!    from before the mode goes back to per-thread, until the last cell was captured. So `V` = 0 is
+//!    never seen while a share is in a cell or in transit.
 //! 5. `NOTIFIED` is set by the one compare-exchange from (`V` = 0, `DEAD`, not `NOTIFIED`). Every
 //!    step that can lower `V` ends in that check, so there is exactly one notification a death.
 //! 6. Headers are type-stable, and an id is reused only after its release and a grace period.
-//!    `try_get` runs under a read guard; get and put need none.
-//! 7. Past [`SATURATED`] references a header is stuck for ever: its css leaks instead of being
-//!    freed while referenced.
+//!    `try_get` runs under a read guard, or beside another reference; get and put need none.
+//! 7. Past `SATURATED` references a header is stuck for ever: its css leaks instead of being freed
+//!    while referenced.
+//! 8. An exact css that is not dead holds a unit of its group's `Uses` if it is marked `BUSY`, and is
+//!    marked before the first `try_get` from zero returns. The mark is taken off, with the unit, only
+//!    at `V` = 0 and under the structural lock.
+//! 9. An id is on its registry's release list, or taken from it and not looked at, exactly while
+//!    `QUEUED` is set and its setter has pushed it. A css is released only when the reclaimer looks at
+//!    its id.
 //!
 //! # Orderings
 //!
-//! Edge `op↔kill`, Dekker's argument. An operation stores `count`, passes the light barrier, loads
-//! `mode`; the kill stores `mode`, passes the heavy barrier, loads `count`. The barriers are totally
-//! ordered. If the light one comes first, the kill sees the share and captures it. If the heavy one
+//! Edge `op↔switch`, Dekker's argument. An operation stores `count`, passes the light barrier, loads
+//! `mode`; the switch stores `mode`, passes the heavy barrier, loads `count`. The barriers are totally
+//! ordered. If the light one comes first, the switch sees the share and captures it. If the heavy one
 //! comes first, the operation sees the new mode and settles. If both see each other, the
 //! compare-exchange on `accounted` lets exactly one of them account for it.
 //!
-//! Edge `put→release`: what a holder did before its put happens before the notification. Through
-//! the cell (Release store of `count`, Acquire load by the capture) or through the header (every
-//! read-modify-write of `value` is part of one release sequence, and the exchange that sets
-//! `NOTIFIED` acquires it).
+//! Edge `put→release`: what a holder did before its put happens before the notification, and before a
+//! strict removal that found the reference gone. Through the cell (Release store of `count`, Acquire
+//! load by the capture) or through the header (every read-modify-write of `value` is part of one
+//! release sequence, and the exchange that notifies or collects acquires it).
 //!
 //! Edge `kill→try_get_online`: a `try_get_online` that starts after the kill returned sees the mode
 //! and `DEAD`, because both were stored before. One that races with the kill may go either way.
@@ -51,61 +60,22 @@
 //! count already, and its read-modify-writes never read an old value. They are argued where they
 //! stand, and free on x86-64.
 //!
+//! Edge `resume`: whoever counts in a cell because the mode went back to per-thread, and whoever is
+//! handed such a reference, finds the bias in the header when it comes to that.
+//!
 //! # Tests
 //!
-//! `tests/loom_refcount.rs`; the table of mutants is in `docs/memory-model.md`.
+//! `tests/loom_refcount.rs`, `tests/loom_strict.rs`, and the Promela model in `docs/models/`; the table
+//! of mutants is in `docs/memory-model.md`.
 
 use crate::{
-    css::cells::{Cell, CssId, Domain},
-    sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, barrier, order, skip},
+    css::{
+        cells::Cell,
+        header::{Header, PENDING},
+        uses::{Decision, Uses},
+    },
+    sync::{Ordering, barrier, fence, order, skip},
 };
-
-/// Set by the kill; no `try_get_online` succeeds after it.
-const DEAD: u64 = 1 << 63;
-/// Set once, by whoever found the count at zero after the kill.
-const NOTIFIED: u64 = 1 << 62;
-/// The count is no longer known: never release.
-const STUCK: u64 = 1 << 61;
-const FLAGS: u64 = DEAD | NOTIFIED | STUCK;
-/// Keeps a count that is still spread over cells away from zero.
-const BIAS: u64 = 1 << 58;
-/// Keeps a count away from zero while one owner moves its share into the header.
-const PENDING: u64 = 1 << 44;
-/// References from which on a css is never released.
-const SATURATED: u64 = 1 << 43;
-
-/// Cells count, and the light barrier is free.
-const PER_THREAD: u32 = 0;
-/// The header counts.
-const ATOMIC: u32 = 1;
-/// Cells count, and the light barrier is a fence.
-const FENCED: u32 = 2;
-
-/// The shared part of one css's count, at an address that belongs to the css id for ever.
-///
-/// # Invariants
-///
-/// All bits zero is a valid value.
-#[derive(Debug)]
-#[repr(align(32))]
-#[cfg_attr(loom, derive(Default))]
-pub(crate) struct Header {
-    /// `PER_THREAD`, `ATOMIC` or `FENCED`. Written at creation and by the kill.
-    mode: AtomicU32,
-    /// How many css had this id before. Written at release.
-    generation: AtomicU32,
-    /// Flags and the count; see the module's invariants.
-    value: AtomicU64,
-    /// The css that has this id, for lookups by id; owned by `css.rs`.
-    pub(crate) payload: AtomicPtr<()>,
-    /// Link of the release list; owned by `css/release.rs`.
-    pub(crate) next: AtomicU32,
-    /// The css's place in its registry's arena; owned by `css/object.rs`.
-    pub(crate) arena: AtomicU32,
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == 32 && size_of::<Cell>() == 16);
 
 /// What a step came to on the fast path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,22 +99,29 @@ pub(crate) enum Want {
 
 /// What a `try_get` came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Got {
-    /// One reference more.
-    Reference,
-    /// Too late, nothing changed.
-    Nothing,
-    /// Too late, and taking the attempt back brought the count to zero: the caller must notify.
-    NothingAndZero,
+#[must_use]
+pub(crate) struct Got {
+    /// One reference more; otherwise it came too late.
+    pub(crate) is_reference: bool,
+    /// It brought the count to zero on its way: the caller must notify.
+    pub(crate) is_zero: bool,
 }
 
-impl Want {
-    const fn is_refused_by(self, value: u64) -> bool {
-        value & NOTIFIED != 0 || (matches!(self, Self::Online) && value & DEAD != 0)
-    }
+/// The group of a css, as far as counting goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'g> {
+    pub(crate) uses: &'g Uses,
+    pub(crate) decision: &'g Decision,
 }
 
 impl Cell {
+    /// Returns whether the header has everything that was counted here; nobody is counting.
+    #[cfg(all(test, loom))]
+    pub(crate) fn is_settled(&self) -> bool {
+        // Ordering: Relaxed: the threads that counted are joined.
+        self.count.load(Ordering::Relaxed) == self.accounted.load(Ordering::Relaxed)
+    }
+
     /// Adds `delta`, wrapping; owner only.
     #[inline(always)]
     fn bump(&self, delta: u64) {
@@ -153,185 +130,27 @@ impl Cell {
         // Ordering: Release (edge put→release): whoever captures this share sees what we did.
         self.count.store(count, order("cell_store", Ordering::Release));
     }
-
-    /// Takes this cell's share for the header, as the switcher; returns it, wrapping.
-    fn capture(&self) -> u64 {
-        let mut sum = 0_u64;
-        loop {
-            // Ordering: Acquire (edge accounted): if the owner settled this much, we see its
-            // pending mark.
-            let accounted = self.accounted.load(Ordering::Acquire);
-            // Ordering: Acquire (edge put→release): pairs with the owner's store in `bump`.
-            let count = self.count.load(order("capture_load", Ordering::Acquire));
-            if accounted == count {
-                return sum;
-            }
-            // Ordering: Acquire (edge accounted): if the owner looked or settled before us, we see
-            // its count in the next round.
-            let won = self.accounted.compare_exchange(
-                accounted,
-                count,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
-            if won.is_ok() {
-                sum = sum.wrapping_add(count.wrapping_sub(accounted));
-                if skip("capture_looks_once") {
-                    return sum;
-                }
-            }
-        }
-    }
-}
-
-impl Header {
-    /// Makes the header count one reference, the base, in the cheapest mode there is.
-    ///
-    /// Called when nobody can reach the css of this id, with its payload in place.
-    pub(crate) fn init(&self, asymmetric: bool) {
-        // Ordering: Relaxed, as below. A straggler of the id's former css that
-        // sees the new mode was captured long ago: otherwise that css would still be counted, and
-        // its id not reused.
-        self.mode.store(if asymmetric { PER_THREAD } else { FENCED }, Ordering::Relaxed);
-        // Ordering: Relaxed: the flags of a header that no css has do not change.
-        let value = self.value.load(Ordering::Relaxed);
-        if skip("init_by_add") {
-            return self.value.store(BIAS + 1, Ordering::Release);
-        }
-        // By an add, not a store: a straggler of the former css may have its pending mark here, and
-        // will take it off (see `settle`).
-        // Ordering: Relaxed: published with the css itself; a straggler of the former css that wins
-        // this one's notification sees it through the kill (edge put→release).
-        let fresh = (BIAS + 1).wrapping_sub(value & FLAGS);
-        self.value.fetch_add(fresh, Ordering::Relaxed);
-    }
-
-    /// Returns how many css had this id before.
-    pub(crate) fn generation(&self) -> u32 {
-        // Ordering: Relaxed: a reader compares it under a read guard; see `retire_id`.
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether no more css can have this id: their generations would come round, and with
-    /// them weak references of long ago.
-    #[cfg(not(loom))]
-    pub(crate) fn is_worn_out(&self) -> bool {
-        self.generation() == u32::MAX
-    }
-
-    /// Makes weak references fail, at release, before the grace period begins.
-    pub(crate) fn retire_id(&self) {
-        if skip("generation_bump") {
-            return;
-        }
-        // Ordering: Relaxed: a reader that starts after the grace period's swap sees this through
-        // the swap. One that started before may see either, and the css is kept for it.
-        self.generation.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns whether the count passed what can be counted: the css is never released.
-    #[cfg(test)]
-    pub(crate) fn is_stuck(&self) -> bool {
-        // Ordering: Relaxed: a statistic.
-        self.value.load(Ordering::Relaxed) & STUCK != 0
-    }
-
-    #[inline(always)]
-    fn mode(&self) -> u32 {
-        // Ordering: Relaxed: on the fast path the light barrier orders it (edge op↔kill); elsewhere
-        // the decision is taken by a read-modify-write that follows.
-        self.mode.load(Ordering::Relaxed)
-    }
-
-    /// Adds to the header and returns the value after it.
-    fn add(&self, delta: u64) -> u64 {
-        // Ordering: Release (edge put→release): what the caller did goes into the release sequence
-        // that the notifier's exchange acquires.
-        let before = self.value.fetch_add(delta, order("header_add", Ordering::Release));
-        let after = before.wrapping_add(delta);
-        if is_overfull(after) {
-            self.saturate();
-        }
-        after
-    }
-
-    #[cold]
-    fn saturate(&self) {
-        // Ordering: Relaxed: the flag only ever prevents a release, and is seen by the
-        // compare-exchange that would decide one.
-        self.value.fetch_or(STUCK, Ordering::Relaxed);
-    }
-
-    /// Returns whether the caller is the one that must notify.
-    ///
-    /// The caller may have been overtaken: released by somebody else, the id reused, and the next
-    /// css killed and at zero. Then it wins that one's notification, which is as good as anyone's:
-    /// notifications go by id.
-    fn is_first_at_zero(&self, mut value: u64) -> bool {
-        while value == DEAD {
-            // Ordering: Acquire (edge put→release): every put that went through the header is in
-            // the release sequence this reads from. On failure the value is only looked at, and
-            // decided on by the next round.
-            match self.value.compare_exchange(
-                DEAD,
-                if skip("notified_once") { DEAD } else { DEAD | NOTIFIED },
-                order("notify_exchange", Ordering::Acquire),
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return true,
-                Err(now) => value = now,
-            }
-        }
-        false
-    }
-
-    /// Makes the header the place to count, from the next heavy barrier on; returns whether cells
-    /// counted without a fence.
-    fn begin_kill(&self) -> bool {
-        let asymmetric = self.mode() == PER_THREAD;
-        // Ordering: Relaxed: the heavy barrier follows (edge op↔kill).
-        self.mode.store(ATOMIC, Ordering::Relaxed);
-        asymmetric
-    }
-
-    /// Takes `share`, trades the bias for `DEAD`, and returns whether the caller must notify.
-    ///
-    /// A `try_get_online` that comes between the two halves of a kill still succeeds, and is counted.
-    fn end_kill(&self, share: u64) -> bool {
-        if share.wrapping_add(SATURATED) > 2 * SATURATED {
-            // Ordering: Relaxed: the flags only ever refuse.
-            self.value.fetch_or(DEAD | STUCK, Ordering::Relaxed);
-            return false;
-        }
-        self.is_first_at_zero(self.add(share.wrapping_sub(BIAS).wrapping_add(DEAD)))
-    }
-}
-
-/// Tells whether the count in `value`, once free of the bias, left the range that can be trusted.
-const fn is_overfull(value: u64) -> bool {
-    let count = value & !FLAGS;
-    count < BIAS / 2 && count % PENDING >= SATURATED
 }
 
 /// Adds `delta` to the cell if cells count without a fence.
 #[inline(always)]
 pub(crate) fn fast(cell: &Cell, header: &Header, delta: u64) -> Step {
-    if header.mode() != PER_THREAD {
+    if !header.is_per_thread() {
         return Step::Elsewhere;
     }
     cell.bump(delta);
     barrier::light();
-    if header.mode() == PER_THREAD || skip("op_looks_once") { Step::Done } else { Step::Raced }
+    if header.is_per_thread() || skip("op_looks_once") { Step::Done } else { Step::Raced }
 }
 
 /// Adds `delta` to the cell if cells count with a fence.
 fn fenced(cell: &Cell, header: &Header, delta: u64) -> Step {
-    if header.mode() != FENCED {
+    if !header.is_fenced() {
         return Step::Elsewhere;
     }
     cell.bump(delta);
     barrier::light_fenced();
-    if header.mode() == FENCED || skip("op_looks_once") { Step::Done } else { Step::Raced }
+    if header.is_fenced() || skip("op_looks_once") { Step::Done } else { Step::Raced }
 }
 
 /// Adds `delta` to the cell, or to the header when cells do not count; returns whether the caller
@@ -344,8 +163,18 @@ fn add_slow(cell: Option<&Cell>, header: &Header, delta: u64) -> bool {
     match (step, cell) {
         (Step::Done, _) => false,
         (Step::Raced, Some(cell)) => settle(cell, header),
-        (Step::Raced | Step::Elsewhere, _) => header.is_first_at_zero(header.add(delta)),
+        (Step::Raced | Step::Elsewhere, _) => {
+            after_mode();
+            header.add(delta)
+        }
     }
+}
+
+/// Comes after a look at the mode, before the header counts on the strength of it.
+fn after_mode() {
+    // Ordering: Acquire (edge resume): if the bias was put back before the mode we saw was stored, our
+    // add to the header comes after it.
+    fence(Ordering::Acquire);
 }
 
 /// Moves the owner's share into the header, if the switcher has not taken it; returns whether the
@@ -356,25 +185,29 @@ fn add_slow(cell: Option<&Cell>, header: &Header, delta: u64) -> bool {
 /// by now. At most three rounds: `accounted` moves at most twice while the owner stands still.
 #[cold]
 pub(crate) fn settle(cell: &Cell, header: &Header) -> bool {
+    after_mode();
     // Ordering: Relaxed: only we store (invariant 1).
     let count = cell.count.load(Ordering::Relaxed);
+    let mut is_zero = false;
     loop {
         let accounted = match look_at_accounted(cell, count) {
-            Ok(()) => return false,
+            Ok(()) => return is_zero,
             Err(accounted) => accounted,
         };
         let pending = if skip("pending") { 0 } else { PENDING };
-        // Ordering: Relaxed: keeps zero away; it is the exchange below that says why.
-        header.value.fetch_add(pending, Ordering::Relaxed);
+        header.mark(pending);
         // Ordering: Release (edge accounted): a switcher that sees this exchange sees our count, and
         // the mark.
         let exchanged =
             cell.accounted.compare_exchange(accounted, count, Ordering::Release, Ordering::Relaxed);
         if exchanged.is_ok() {
             let share = count.wrapping_sub(accounted);
-            return header.is_first_at_zero(header.add(share.wrapping_sub(pending)));
+            return header.add(share.wrapping_sub(pending)) || is_zero;
         }
-        if header.is_first_at_zero(header.add(pending.wrapping_neg())) {
+        // The mark may have been all there was, and then we are the one to notify. Our share is not
+        // settled for that: the switcher may have taken an older part of it only.
+        is_zero |= header.add(pending.wrapping_neg());
+        if is_zero && skip("settle_goes_on") {
             return true;
         }
     }
@@ -411,117 +244,265 @@ pub(crate) fn put_slow(cell: Option<&Cell>, header: &Header) -> bool {
 /// Takes a reference if the css is still what `want` asks for, off the fast path.
 ///
 /// The caller is under a read guard, or holds the css in another way, so that the id is not reused.
-#[must_use]
-pub(crate) fn try_get_slow(cell: Option<&Cell>, header: &Header, want: Want) -> Got {
+pub(crate) fn try_get_slow<'g>(
+    cell: Option<&Cell>,
+    header: &Header,
+    want: Want,
+    group: impl FnOnce() -> Group<'g>,
+) -> Got {
     let is_zero = add_slow(cell, header, 1);
-    debug_assert!(!is_zero, "the reference just taken is counted");
-    confirm(header, want)
+    confirm(header, want, is_zero, group)
 }
 
 /// Keeps the reference just counted, or takes it back if it came too late.
-#[must_use]
-pub(crate) fn confirm(header: &Header, want: Want) -> Got {
-    // Ordering: Relaxed: our reference is in the count. Had the css been released before that, our
-    // own step on `value` saw it; had the kill returned before we began, we see `DEAD` because it
-    // happened before us (edge kill→try_get_online).
-    let value = header.value.load(Ordering::Relaxed);
-    if !want.is_refused_by(value) || skip("confirm") {
-        return Got::Reference;
-    }
-    if header.is_first_at_zero(header.add(1_u64.wrapping_neg())) {
-        Got::NothingAndZero
-    } else {
-        Got::Nothing
-    }
+///
+/// The first from zero tells the `group`, which is asked for only then.
+pub(crate) fn confirm<'g>(
+    header: &Header,
+    want: Want,
+    is_zero: bool,
+    group: impl FnOnce() -> Group<'g>,
+) -> Got {
+    let is_reference = is_in_time(header, want, group);
+    let is_zero = is_zero | (!is_reference && header.add(1_u64.wrapping_neg()));
+    Got { is_reference, is_zero }
 }
 
-/// Kills every css of `batch` with one barrier, and calls `notify` for each that is at zero.
-///
-/// When it returns no `try_get_online` that starts succeeds, and every count is exact. Callers hold
-/// the structural lock, and kill a css once. Waits for nobody; one heavy barrier in all, and for
-/// each css two loads a thread that ever counted near it.
-pub(crate) fn kill(domain: &Domain, batch: &[(CssId, &'static Header)], notify: impl Fn(CssId)) {
-    let mut asymmetric = false;
-    for (_, header) in batch {
-        asymmetric |= header.begin_kill();
+/// Returns whether the reference just counted may be kept.
+fn is_in_time<'g>(header: &Header, want: Want, group: impl FnOnce() -> Group<'g>) -> bool {
+    // Our reference is in the count. Had the css been released before that, our own step on the value
+    // saw it; had the kill returned before we began, we see `DEAD` because it happened before us (edge
+    // kill→try_get_online).
+    let standing = header.standing();
+    if standing.is_dead() {
+        return (want == Want::Unreleased && !standing.is_notified()) || skip("confirm");
     }
-    barrier::heavy(asymmetric);
-    for (id, header) in batch {
-        let mut share = 0_u64;
-        domain.for_each_cell(*id, |cell| share = share.wrapping_add(cell.capture()));
-        if header.end_kill(share) {
-            notify(*id);
-        }
+    // If the removal of the group is decided, its css is as good as dead, and not released.
+    !standing.is_idle()
+        || skip("tells_group")
+        || begin_use(header, group())
+        || want == Want::Unreleased
+}
+
+/// Sees to it that an exact css holds a unit; returns false if the group's removal is decided.
+#[cold]
+fn begin_use(header: &Header, group: Group<'_>) -> bool {
+    if !group.uses.enter(group.decision) {
+        return false;
     }
+    if !header.mark_busy() {
+        // Somebody else was faster, or the css is not exact any more. It is not the last unit: our own
+        // reference keeps the css's, or the group has its structural one.
+        group.uses.leave();
+    }
+    true
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::{
+        css::{
+            cells::{CssId, Domain},
+            header::{Counting, SATURATED},
+            switch::{self, Watched},
+        },
+        sync::AtomicU64,
+    };
 
-    /// A header and a cell, apart from every thread's own.
-    fn counted(asymmetric: bool) -> (&'static Header, &'static Domain, Cell) {
-        let domain = Domain::new_for_test();
-        let id = domain.take_ids(1).expect("an empty domain")[0];
-        let header = domain.header(id).expect("just taken");
-        header.init(asymmetric);
-        let cell = Cell { count: AtomicU64::new(0), accounted: AtomicU64::new(0) };
-        (header, domain, cell)
+    /// A css with a cell of its own and a group of its own.
+    struct Scene {
+        domain: &'static Domain,
+        id: CssId,
+        header: &'static Header,
+        cell: Cell,
+        uses: Uses,
+        decision: Decision,
     }
 
-    fn kill_with(header: &Header, cell: &Cell) -> bool {
-        header.begin_kill();
-        header.end_kill(cell.capture())
+    impl Scene {
+        fn new(counting: Counting) -> Self {
+            let domain = Domain::new_for_test();
+            let id = domain.take_ids(1).expect("an empty domain")[0];
+            let header = domain.header(id).expect("just taken");
+            header.init(counting);
+            let cell = Cell { count: AtomicU64::new(0), accounted: AtomicU64::new(0) };
+            Self { domain, id, header, cell, uses: Uses::new(), decision: Decision::new() }
+        }
+
+        fn kill(&self) -> bool {
+            self.header.begin_switch();
+            self.header.end_kill(self.cell.capture())
+        }
+
+        fn make_exact(&self) {
+            let counted = (self.id, self.header);
+            switch::make_exact(self.domain, &[Watched { counted, uses: &self.uses }]);
+        }
+
+        fn collect(&self) -> (u64, bool) {
+            switch::collect(self.header, &self.uses)
+        }
+
+        fn group(&self) -> Group<'_> {
+            Group { uses: &self.uses, decision: &self.decision }
+        }
+
+        fn try_get(&self, want: Want) -> bool {
+            let got = try_get_slow(Some(&self.cell), self.header, want, || self.group());
+            assert!(!got.is_zero);
+            got.is_reference
+        }
+
+        fn put(&self) -> bool {
+            put_slow(Some(&self.cell), self.header)
+        }
     }
 
     #[test]
     fn a_count_past_the_limit_is_never_released() {
-        let (header, _domain, cell) = counted(true);
-        cell.bump(SATURATED + 1);
-        assert!(!kill_with(header, &cell));
-        assert!(header.is_stuck());
-        cell.bump((SATURATED + 1).wrapping_neg());
-        assert!(!put_slow(None, header), "a stuck css leaks");
+        let scene = Scene::new(Counting::PerThread);
+        scene.cell.bump(SATURATED + 1);
+        assert!(!scene.kill());
+        assert!(scene.header.is_stuck());
+        scene.cell.bump((SATURATED + 1).wrapping_neg());
+        assert!(!put_slow(None, scene.header), "a stuck css leaks");
     }
 
     #[test]
     fn an_atomic_count_past_the_limit_is_never_released() {
-        let (header, _domain, cell) = counted(false);
-        assert!(!kill_with(header, &cell));
-        header.add(SATURATED - 2);
-        assert!(!header.is_stuck());
-        get_slow(None, header);
-        assert!(header.is_stuck());
-        header.add(SATURATED.wrapping_neg());
-        assert!(!header.is_first_at_zero(header.value.load(Ordering::Relaxed)));
+        let scene = Scene::new(Counting::Fenced);
+        assert!(!scene.kill());
+        assert!(!scene.header.add(SATURATED - 2));
+        assert!(!scene.header.is_stuck());
+        get_slow(None, scene.header);
+        assert!(scene.header.is_stuck());
+        assert!(!scene.header.add(SATURATED.wrapping_neg()), "a stuck css leaks");
+    }
+
+    #[test]
+    fn an_exact_count_past_the_limit_never_lets_its_group_go() {
+        let scene = Scene::new(Counting::PerThread);
+        scene.header.add(SATURATED + 1);
+        scene.make_exact();
+        scene.uses.leave();
+        assert_eq!(scene.collect(), (SATURATED + 1, false));
+        scene.header.add(SATURATED.wrapping_neg());
+        assert!(!scene.uses.is_zero());
+    }
+
+    /// References that are part of a share on its way to the header are put before it arrives.
+    #[test]
+    fn a_count_may_be_below_its_pending_mark() {
+        let scene = Scene::new(Counting::PerThread);
+        assert!(!scene.kill());
+        scene.header.mark(PENDING);
+        (0..5).for_each(|_| assert!(!put_slow(None, scene.header)));
+        assert!(!scene.header.is_stuck());
+        assert!(
+            scene.header.add(4_u64.wrapping_sub(PENDING)),
+            "four arrive, five are put, and the base"
+        );
     }
 
     #[test]
     fn the_last_put_after_a_kill_notifies_once() {
-        for asymmetric in [true, false] {
-            let (header, _domain, cell) = counted(asymmetric);
-            get_slow(Some(&cell), header);
-            assert!(!kill_with(header, &cell), "the base and one reference are out");
-            assert_eq!(try_get_slow(Some(&cell), header, Want::Online), Got::Nothing);
-            assert_eq!(try_get_slow(Some(&cell), header, Want::Unreleased), Got::Reference);
-            assert!(!put_slow(Some(&cell), header));
-            assert!(!put_slow(None, header), "the base is out");
-            assert!(put_slow(Some(&cell), header));
-            assert_eq!(try_get_slow(None, header, Want::Unreleased), Got::Nothing);
+        for counting in [Counting::PerThread, Counting::Fenced] {
+            let scene = Scene::new(counting);
+            get_slow(Some(&scene.cell), scene.header);
+            assert!(!scene.kill(), "the base and one reference are out");
+            assert!(!scene.try_get(Want::Online));
+            assert!(scene.try_get(Want::Unreleased));
+            assert!(!scene.put());
+            assert!(!put_slow(None, scene.header), "the base is out");
+            assert!(scene.put());
+            assert!(!scene.try_get(Want::Unreleased));
         }
     }
 
     #[test]
     fn references_may_wander_between_cells() {
-        let (header, _domain, here) = counted(true);
+        let scene = Scene::new(Counting::PerThread);
         let there = Cell { count: AtomicU64::new(0), accounted: AtomicU64::new(0) };
         for _ in 0..3 {
-            assert_eq!(fast(&here, header, 1), Step::Done);
-            assert_eq!(fast(&there, header, 1_u64.wrapping_neg()), Step::Done);
+            assert_eq!(fast(&scene.cell, scene.header, 1), Step::Done);
+            assert_eq!(fast(&there, scene.header, 1_u64.wrapping_neg()), Step::Done);
         }
-        header.begin_kill();
-        let shares = [&here, &there].map(Cell::capture);
+        scene.header.begin_switch();
+        let shares = [&scene.cell, &there].map(Cell::capture);
         assert_eq!(shares[0].wrapping_add(shares[1]), 0);
-        assert!(!header.end_kill(0) && put_slow(None, header));
+        assert!(!scene.header.end_kill(0) && put_slow(None, scene.header));
+    }
+
+    #[test]
+    fn an_exact_css_tells_when_it_goes_to_zero_and_its_group_when_it_comes_from_there() {
+        for counting in [Counting::PerThread, Counting::Fenced, Counting::Exact] {
+            let scene = Scene::new(counting);
+            scene.make_exact();
+            scene.collect();
+            assert!(scene.uses.leave(), "nothing is out: the structural unit was the last");
+            assert!(scene.try_get(Want::Online));
+            assert!(!scene.uses.is_zero());
+            assert!(scene.try_get(Want::Online));
+            assert_eq!(scene.collect(), (2, false));
+            assert!(!scene.put());
+            assert!(scene.put(), "the last put is told");
+            assert!(!scene.uses.is_zero(), "not before somebody looks");
+            assert!(scene.try_get(Want::Online));
+            assert!(!scene.put(), "told already, and not looked at");
+            assert!(!scene.header.dequeue());
+            assert_eq!(scene.collect(), (0, true));
+        }
+    }
+
+    #[test]
+    fn a_css_of_a_removed_group_is_as_good_as_dead() {
+        let scene = Scene::new(Counting::Exact);
+        scene.uses.leave();
+        assert!(scene.decision.close(&[&scene.uses]));
+        assert!(!scene.try_get(Want::Online));
+        assert!(scene.try_get(Want::Unreleased));
+        switch::kill(scene.domain, &[(scene.id, scene.header)], |_| panic!("the base is counted"));
+        assert!(!scene.put());
+        assert!(put_slow(None, scene.header) && scene.header.dequeue());
+    }
+
+    #[test]
+    fn a_css_that_dies_while_it_is_queued_is_queued_once_and_released() {
+        let scene = Scene::new(Counting::Exact);
+        scene.uses.leave();
+        assert!(scene.try_get(Want::Online));
+        assert!(scene.put(), "queued");
+        switch::kill(scene.domain, &[(scene.id, scene.header)], |_| panic!("the base is counted"));
+        assert!(!put_slow(None, scene.header), "queued already");
+        assert!(scene.header.dequeue(), "and to be released");
+    }
+
+    #[test]
+    fn a_css_that_resumes_counts_in_cells_with_what_was_out() {
+        for counting in [Counting::PerThread, Counting::Fenced] {
+            let scene = Scene::new(Counting::Exact);
+            assert!(scene.try_get(Want::Online));
+            switch::resume(scene.header, &scene.uses, counting);
+            assert!(!scene.put(), "in the cell");
+            assert_eq!(scene.cell.count.load(Ordering::Relaxed), 1_u64.wrapping_neg());
+            assert!(!scene.kill());
+            assert!(put_slow(None, scene.header), "only the base was out");
+        }
+    }
+
+    #[test]
+    fn an_estimate_counts_what_is_out() {
+        let scene = Scene::new(Counting::PerThread);
+        let (_, block) = scene.domain.take_slot().expect("a slot");
+        let cell = scene.domain.cell(block, scene.id).expect("memory");
+        let estimate = || switch::references(scene.domain, (scene.id, scene.header));
+        assert_eq!(estimate(), 0);
+        get_slow(Some(cell), scene.header);
+        get_slow(Some(cell), scene.header);
+        get_slow(None, scene.header);
+        assert_eq!(estimate(), 3);
+        scene.header.mark(PENDING);
+        assert_eq!(estimate(), 0, "a share is being moved");
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     css::{
         Core,
         cells::{self, Block, Cell, CssId, Domain},
-        refcount::{self, Got, Header, Step, Want},
+        header::Header,
+        refcount::{self, Step, Want},
     },
     sync::fork,
 };
@@ -127,18 +128,17 @@ fn try_get_slow(id: CssId, header: &Header, want: Want, step: Step) -> bool {
     let got = match raced(id, step) {
         Some(cell) => {
             let is_zero = refcount::settle(cell, header);
-            debug_assert!(!is_zero, "the reference just taken is counted");
-            refcount::confirm(header, want)
+            refcount::confirm(header, want, is_zero, || Core::group_of(header))
         }
         None => {
             let cell = own_block().and_then(|block| DOMAIN.cell(block, id));
-            refcount::try_get_slow(cell, header, want)
+            refcount::try_get_slow(cell, header, want, || Core::group_of(header))
         }
     };
-    if got == Got::NothingAndZero {
+    if got.is_zero {
         Core::notify(id);
     }
-    got == Got::Reference
+    got.is_reference
 }
 
 /// Returns the cell whose share a kill raced with.

@@ -13,8 +13,11 @@ use std::{
 use slab::Slab;
 
 use crate::{
+    cgroup::Node,
     controller::{Identity, Instance, caught},
-    css::{AnyCss, cells::CssId, mailbox::Mailbox, thread as slots},
+    css::{
+        AnyCss, cells::CssId, header::Counting, mailbox::Mailbox, thread as slots, uses::Decision,
+    },
     error::StructuralError,
     hierarchy::Hier,
     lifecycle,
@@ -56,6 +59,8 @@ pub(crate) struct Owner {
 pub(crate) struct Engine {
     tree: Mutex<Tree>,
     pub(crate) views: Arc<Views>,
+    /// What becomes of the strict removal that is tried at this moment.
+    pub(crate) decision: Arc<Decision>,
     pub(crate) mailbox: &'static Mailbox,
     pub(crate) counts: Counts,
     /// Every hierarchy that is not destroyed, oldest first. Written under the structural lock.
@@ -65,7 +70,7 @@ pub(crate) struct Engine {
     /// Tasks dropped where the structural lock cannot be taken.
     pub(crate) departed: Mutex<Vec<Arc<TaskShared>>>,
     /// Whether counting goes without a fence.
-    pub(crate) asymmetric: bool,
+    asymmetric: bool,
     pub(crate) reclaimer: Reclaimer,
     /// Whether the reclaimer's thread was started.
     pub(crate) has_thread: AtomicBool,
@@ -84,6 +89,8 @@ pub(crate) struct Tree {
     pub(crate) csses: Slab<Arc<dyn AnyCss>>,
     /// Css that were notified and are not yet released, in that order.
     pub(crate) notified: VecDeque<CssId>,
+    /// Groups that may have to be armed: their last member or child went.
+    pub(crate) emptied: Vec<Arc<Node>>,
     pub(crate) graces: Graces<Garbage>,
     /// What waits for the next grace period.
     pub(crate) retired: Vec<Garbage>,
@@ -128,10 +135,12 @@ impl Engine {
     fn new(owner: &Weak<Owner>, barrier: Barrier, reclaimer: Reclaimer) -> Self {
         let views = Arc::new(Views::new(World::default()));
         let mailbox = MAILBOXES.lock().pop();
-        let default = Hier::hidden(Weak::clone(owner), Arc::clone(&views));
+        let decision = Arc::new(Decision::new());
+        let default = Hier::hidden(Weak::clone(owner), Arc::clone(&views), Arc::clone(&decision));
         Self {
             tree: Mutex::new(Tree::new(default)),
             views,
+            decision,
             mailbox: mailbox.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
             counts: Counts::default(),
             directory: RwLock::new(Vec::new()),
@@ -161,7 +170,7 @@ impl Engine {
         }
         let mut structure = self.lock();
         // Members that are gone do not stand in the way of what comes now.
-        structure.departed = self.bury_departed(&structure);
+        structure.departed = self.bury_departed(&mut structure);
         Ok(structure)
     }
 
@@ -171,6 +180,11 @@ impl Engine {
         let tree = self.tree.lock();
         IN_STRUCTURE.set(true);
         Structure { engine: self, tree: Some(tree), departed: Vec::new() }
+    }
+
+    /// Returns how css count that count in cells.
+    pub(crate) fn counting(&self) -> Counting {
+        Counting::spread(self.asymmetric)
     }
 
     /// Returns whether this process is a fork of the one the registry was made in.
@@ -224,6 +238,8 @@ impl Engine {
             css_created: counts.css_created.get(),
             hook_panics: counts.hook_panics.get(),
             grace_periods: counts.grace_periods.get(),
+            notices: counts.notices.get(),
+            removals_refused: counts.removals_refused.get(),
         }
     }
 
@@ -242,7 +258,7 @@ impl Engine {
             return;
         }
         let mut tree = self.lock();
-        tree.departed = self.bury_departed(&tree);
+        tree.departed = self.bury_departed(&mut tree);
         lifecycle::close(self, &mut tree);
         tree.is_closed = true;
         drop(tree);
@@ -278,6 +294,7 @@ impl Tree {
             by_hierarchy: BTreeMap::new(),
             csses: Slab::new(),
             notified: VecDeque::new(),
+            emptied: Vec::new(),
             graces: Graces::new(),
             retired: Vec::new(),
             world: World::default(),

@@ -9,7 +9,7 @@
 //!
 //! # Orderings
 //!
-//! Edge `op↔kill`: see `css/refcount.rs`.
+//! Edge `op↔switch`: see `css/refcount.rs`.
 //!
 //! # Tests
 //!

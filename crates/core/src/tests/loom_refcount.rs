@@ -1,4 +1,4 @@
-//! Edges `op↔kill`, `put→release`, `kill→try_get_online` and `init→notify`.
+//! Edges `op↔switch`, `put→release`, `kill→try_get_online` and `init→notify`.
 //!
 //! A [`Scene`] is one css. Whoever wins its notification *destroys* it: writes a cell that every
 //! holder reads before its put, so that loom reports a race unless all that holders did happens
@@ -11,10 +11,12 @@ use loom::thread;
 use crate::{
     css::{
         cells::{Block, Cell, CssId, Domain},
-        refcount::{self, Got, Header, Want},
+        header::{Counting, Header},
+        refcount::{self, Want},
+        switch,
     },
     sync::{Arc, AtomicU32, Mutex, Ordering},
-    tests::{deep, witness::Witness},
+    tests::{deep, never_exact, witness::Witness},
 };
 
 struct Scene {
@@ -31,7 +33,7 @@ impl Scene {
         let domain = Domain::new();
         let id = domain.take_ids(1).expect("an empty domain")[0];
         let header = domain.header(id).expect("just taken");
-        header.init(asymmetric);
+        header.init(Counting::spread(asymmetric));
         Arc::new(Self { domain, id, header, witness: Witness::new(7), notified: Tally::new(0) })
     }
 
@@ -59,16 +61,16 @@ impl Scene {
     }
 
     fn try_get(&self, cell: Option<&Cell>, want: Want) -> bool {
-        let got = refcount::try_get_slow(cell, self.header, want);
-        if got == Got::NothingAndZero {
+        let got = refcount::try_get_slow(cell, self.header, want, never_exact);
+        if got.is_zero {
             self.destroy();
         }
-        got == Got::Reference
+        got.is_reference
     }
 
     /// Kills the css; the base reference is still out.
     fn kill(&self) {
-        refcount::kill(&self.domain, &[(self.id, self.header)], |_| self.destroy());
+        switch::kill(&self.domain, &[(self.id, self.header)], |_| self.destroy());
     }
 
     fn assert_destroyed_once(&self) {

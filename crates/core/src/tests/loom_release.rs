@@ -5,9 +5,11 @@ use loom::thread;
 use crate::{
     css::{
         cells::{CssId, Domain},
+        header::Counting,
         mailbox::Mailbox,
         refcount,
         release::ReleaseList,
+        switch,
     },
     sync::{Arc, Ordering},
     tests::{deep, witness::Witness},
@@ -97,7 +99,7 @@ fn a_put_stalls_across_release_grace_and_id_reuse() {
         let scene = Scene::new();
         let id = scene.ids[0];
         let header = scene.domain.header(id).expect("taken");
-        header.init(true);
+        header.init(Counting::PerThread);
         refcount::get_slow(None, header);
         let straggler = thread::spawn({
             let scene = Arc::clone(&scene);
@@ -117,7 +119,7 @@ fn a_put_stalls_across_release_grace_and_id_reuse() {
             }
         });
         let end = || {
-            refcount::kill(&scene.domain, &[(id, header)], |_| panic!("the base is counted"));
+            switch::kill(&scene.domain, &[(id, header)], |_| panic!("the base is counted"));
             refcount::put_slow(None, header)
         };
         let mut ends = [0, 0];
@@ -126,7 +128,7 @@ fn a_put_stalls_across_release_grace_and_id_reuse() {
         if is_reused {
             scene.write(1);
             header.arena.store(1, Ordering::Relaxed);
-            header.init(true);
+            header.init(Counting::PerThread);
             ends[1] += usize::from(end());
         }
         match straggler.join().unwrap() {

@@ -6,10 +6,12 @@ use loom::thread;
 use crate::{
     css::{
         cells::{CssId, Domain},
-        refcount::{self, Got, Header, Want},
+        header::{Counting, Header},
+        refcount::{self, Want},
+        switch,
     },
     sync::{Arc, AtomicU32, Ordering},
-    tests::witness::Witness,
+    tests::{never_exact, witness::Witness},
     world::{
         World,
         column::{Column, Place, ROOT},
@@ -47,14 +49,14 @@ impl Scene {
     /// Makes the child, and shows it.
     fn create(&self) {
         self.set_value(7);
-        self.header.init(true);
+        self.header.init(Counting::PerThread);
         self.column.set(CHILD, Some(self.id));
     }
 
     /// Removes the child, and frees it if nobody can see it.
     fn remove(&self) {
         self.column.set(CHILD, None);
-        refcount::kill(&self.domain, &[(self.id, self.header)], |_| panic!("the base is counted"));
+        switch::kill(&self.domain, &[(self.id, self.header)], |_| panic!("the base is counted"));
         if !refcount::put_slow(None, self.header) {
             return; // a reference is out; its holder does nothing more in these models
         }
@@ -65,7 +67,7 @@ impl Scene {
         if graces.close() == [self.id] {
             self.set_value(0);
             // The id is reused at once.
-            self.header.init(true);
+            self.header.init(Counting::PerThread);
         }
     }
 
@@ -85,10 +87,10 @@ impl Scene {
             assert_eq!(self.value(), 7, "found complete");
             let cell =
                 self.domain.take_slot().and_then(|(_, block)| self.domain.cell(block, self.id));
-            let got = refcount::try_get_slow(cell, self.header, Want::Unreleased);
+            let got = refcount::try_get_slow(cell, self.header, Want::Unreleased, never_exact);
             assert_eq!(self.value(), 7, "kept by the guard");
             drop(view);
-            if got == Got::Reference {
+            if got.is_reference {
                 assert_eq!(self.value(), 7, "kept by the reference");
             }
         }
@@ -98,8 +100,8 @@ impl Scene {
     fn upgrade(&self, generation: u32) {
         let view = self.views.load();
         if self.header.generation() == generation {
-            let got = refcount::try_get_slow(None, self.header, Want::Unreleased);
-            if got == Got::Reference {
+            let got = refcount::try_get_slow(None, self.header, Want::Unreleased, never_exact);
+            if got.is_reference {
                 assert_eq!(self.value(), 7, "the css that the weak reference was made from");
             }
         }

@@ -5,19 +5,24 @@
 
 /// A mutant, and the model that kills it.
 const MUTANTS: &[(&str, &str)] = &[
-    ("block_load", "loom_slots::a_chunk_is_made_during_the_kill"),
-    ("block_store", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("attempts_numbered", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
     ("bell_dozes", "loom_release::no_wake_up_is_lost"),
     ("bell_hear", "loom_release::no_wake_up_is_lost"),
     ("bell_ring", "loom_release::no_wake_up_is_lost"),
-    ("capture_load", "loom_refcount::a_put_races_with_the_kill"),
+    ("block_load", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("block_store", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("capture_load", "loom_strict::a_removal_comes_after_a_put_in_a_cell"),
     ("capture_looks_once", "loom_refcount::a_count_that_comes_back_is_captured_once"),
     ("cell_store", "loom_refcount::a_put_races_with_the_kill"),
     ("chunk_load", "loom_slots::a_chunk_is_made_during_the_kill"),
     ("chunk_store", "loom_slots::a_chunk_is_made_during_the_kill"),
+    ("collect_looks", "loom_strict::css_are_removed_together_or_stay_usable_together"),
     ("column_load", "loom_world::a_lookup_finds_a_css_complete"),
     ("column_store", "loom_world::a_lookup_finds_a_css_complete"),
     ("confirm", "loom_refcount::no_try_get_online_starts_after_the_kill_and_succeeds"),
+    ("decision_load", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
+    ("decision_made", "loom_strict::css_are_removed_together_or_stay_usable_together"),
+    ("decision_open", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
     ("generation_bump", "loom_world::a_weak_reference_never_upgrades_to_another_css"),
     ("grace_waits", "loom_world::what_a_lookup_found_is_kept_for_it"),
     ("header_add", "loom_refcount::two_puts_race_with_the_kill"),
@@ -31,10 +36,14 @@ const MUTANTS: &[(&str, &str)] = &[
     ("place_load", "loom_world::a_place_is_seen_with_its_css"),
     ("place_store", "loom_world::a_place_is_seen_with_its_css"),
     ("push_exchange", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
+    ("queued_once", "loom_strict::a_css_is_queued_once"),
     ("settle_by_load", "loom_refcount::a_count_that_comes_back_is_captured_once"),
+    ("settle_goes_on", "loom_strict::a_late_try_get_settles_all_of_its_share"),
     ("slot_mark", "loom_slots::a_slot_changes_hands_during_the_kill"),
     ("slots_made", "loom_slots::a_slot_changes_hands_during_the_kill"),
     ("take_swap", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
+    ("tells_group", "loom_strict::css_are_removed_together_or_stay_usable_together"),
+    ("uses_frozen", "loom_strict::css_are_removed_together_or_stay_usable_together"),
 ];
 
 #[test]

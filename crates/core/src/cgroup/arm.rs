@@ -1,0 +1,129 @@
+//! Arming groups: counting exactly where somebody waits for the use of a group to end.
+//!
+//! A group is *armed* while it is online and not a root, its `notify_on_release` is set, and it has
+//! neither members nor children. Then its css count exactly, and the group is told to the receivers of
+//! its hierarchy's notices at each edge: when it is in use no more. At other times its css count in
+//! cells, where counting costs next to nothing.
+//!
+//! A group that inherits the flag is born armed. One whose last member or child goes is armed by the
+//! reclaimer, many with one barrier; those that are used again until then cost nothing. Everything here
+//! runs under the structural lock.
+
+use crate::{
+    cgroup::Node,
+    css::{
+        Core,
+        header::Counting,
+        switch::{self, Watched},
+        thread,
+    },
+    lifecycle::{self, Owned},
+    registry::{Engine, Tree},
+    sync::{Arc, Ordering},
+};
+
+/// Returns whether `node` is to be armed as it stands.
+pub(crate) fn is_wanted(node: &Node) -> bool {
+    node.notifies()
+        && node.parent.is_some()
+        && node.is_online()
+        && node.member_count() == 0
+        && node.child_count() == 0
+}
+
+/// Has the reclaimer arm `node` if that is wanted: its last member or child has gone.
+pub(crate) fn emptied(tree: &mut Tree, node: &Arc<Node>) {
+    // Ordering: Relaxed: written under the structural lock.
+    if is_wanted(node) && !node.is_armed() && !node.is_emptied.swap(true, Ordering::Relaxed) {
+        tree.emptied.push(Arc::clone(node));
+    }
+}
+
+/// Arms up to `count` groups that were emptied, and tells of those that are in use no more.
+pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) {
+    let some = tree.emptied.len().min(count);
+    let mut emptied: Vec<Arc<Node>> = tree.emptied.drain(..some).collect();
+    // Ordering: Relaxed: written under the structural lock.
+    emptied.iter().for_each(|node| node.is_emptied.store(false, Ordering::Relaxed));
+    emptied.retain(|node| is_wanted(node) && !node.is_armed());
+    emptied.sort_by_key(|node| node.hierarchy.id());
+    for nodes in emptied.chunk_by(|one, other| Arc::ptr_eq(&one.hierarchy, &other.hierarchy)) {
+        arm(engine, tree, nodes);
+        for node in nodes.iter().filter(|node| node.uses.is_zero()) {
+            tell(engine, node);
+        }
+    }
+}
+
+/// Arms groups of one hierarchy, with one barrier; tells nobody.
+pub(crate) fn arm(engine: &Engine, tree: &mut Tree, nodes: &[Arc<Node>]) {
+    let Some(first) = nodes.first() else { return };
+    let bound = tree.bound_to(&first.hierarchy);
+    let csses: Vec<Owned<'_>> =
+        nodes.iter().flat_map(|node| lifecycle::csses(tree, node, &bound)).collect();
+    lifecycle::drain(engine, &csses);
+    make_exact(&csses);
+    for node in nodes {
+        node.uses.leave();
+        node.set_armed(true);
+    }
+}
+
+/// Makes the counts of `csses` exact; those without references give their units back at once.
+pub(crate) fn make_exact(csses: &[Owned<'_>]) {
+    let batch: Vec<Watched<'_>> = csses.iter().map(|(css, _)| css.core().watched()).collect();
+    switch::make_exact(thread::domain(), &batch);
+    for Watched { counted: (_, header), uses } in batch {
+        switch::collect(header, uses);
+    }
+}
+
+/// Arms a group whose css were born exact, and which nobody has seen yet.
+pub(crate) fn arm_newborn(node: &Node, csses: &[Owned<'_>]) {
+    // What hooks have taken and given back is no edge.
+    for (css, _) in csses {
+        let Watched { counted: (_, header), uses } = css.core().watched();
+        switch::collect(header, uses);
+    }
+    node.uses.leave();
+    node.set_armed(true);
+}
+
+/// Lets the css of `node` count in cells again: it gets a member or a child, or nobody asks any more.
+pub(crate) fn disarm(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
+    if !node.is_armed() {
+        return;
+    }
+    node.set_armed(false);
+    node.uses.add();
+    let bound = tree.bound_to(&node.hierarchy);
+    resume(&lifecycle::csses(tree, node, &bound), engine.counting());
+}
+
+/// Lets `csses` count in cells again, whose groups have their structural unit.
+pub(crate) fn resume(csses: &[Owned<'_>], counting: Counting) {
+    for (css, _) in csses {
+        let Watched { counted: (_, header), uses } = css.core().watched();
+        switch::resume(header, uses, counting);
+    }
+}
+
+/// Looks whether a css that had no references a moment ago has none now, and tells of its group if it
+/// was the last.
+pub(crate) fn collect(engine: &Engine, core: &Core) {
+    let Watched { counted: (_, header), uses } = core.watched();
+    let (_, was_last) = switch::collect(header, uses);
+    if was_last && core.home().is_armed() {
+        tell(engine, core.home());
+    }
+}
+
+/// Tells that an armed group is in use no more; returns false if a notice of it is on its way.
+pub(crate) fn tell(engine: &Engine, node: &Arc<Node>) -> bool {
+    let is_new = node.hierarchy.outbox.tell(node);
+    if is_new {
+        engine.counts.notices.add(1);
+        crate::trace::event!("notice", cgroup = %node.path(), "releasable");
+    }
+    is_new
+}

@@ -1,0 +1,51 @@
+//! Errors about tasks.
+
+use thiserror::Error as ThisError;
+
+use crate::error::{StructuralError, Veto};
+
+/// A task could not be created.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum CreateTaskError {
+    /// The name holds a newline or a NUL, or exceeds 255 bytes.
+    #[error("task name {name:?} holds a newline or NUL, or exceeds 255 bytes")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A subsystem refused.
+    #[error(transparent)]
+    Vetoed(#[from] Veto),
+    /// The call was made where none can be.
+    #[error(transparent)]
+    Structural(#[from] StructuralError),
+}
+
+/// A task could not be moved.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The group is removed.
+    #[error("{task} cannot join {cgroup}: it is removed")]
+    Removed {
+        /// The task's name.
+        task: String,
+        /// The group.
+        cgroup: String,
+    },
+    /// Task and group are of different registries.
+    #[error("{task} cannot join {cgroup}: it is of another registry")]
+    Foreign {
+        /// The task's name.
+        task: String,
+        /// The group.
+        cgroup: String,
+    },
+    /// A subsystem refused.
+    #[error(transparent)]
+    Vetoed(#[from] Veto),
+    /// The call was made where none can be.
+    #[error(transparent)]
+    Structural(#[from] StructuralError),
+}

@@ -1,0 +1,209 @@
+//! Watching a group: typed events, and the state compared when they are received.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
+
+use crate::{
+    cgroup::{Cgroup, Node},
+    css::State,
+    error::WatchError,
+    sync::{Arc, Mutex},
+};
+
+/// Something that happened to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Event {
+    /// It, or a group below it, has members, and had none.
+    #[doc(alias = "cgroup.events")]
+    Populated,
+    /// Neither it nor a group below it has members any more.
+    Emptied,
+    /// It is removed; nothing follows.
+    Removed,
+}
+
+/// Tells what happens to one group, from the moment it was made.
+///
+/// An event says that the state differs from what was told before, as it is received. So nothing has to
+/// be kept for a slow receiver, the last change is always told, and two that cancel each other out in
+/// between are not.
+///
+/// Keeps neither the registry nor the group from ending; when that happens it is
+/// [`Removed`](Event::Removed).
+pub struct Watch {
+    node: Arc<Node>,
+    id: u64,
+    bell: Receiver<()>,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
+    populated: bool,
+    removed: bool,
+}
+
+/// The bells of those who watch a group, by the number of the watch.
+#[derive(Debug)]
+pub(crate) struct Bells(Mutex<Option<Box<ByWatch>>>);
+
+type ByWatch = BTreeMap<u64, Sender<()>>;
+
+impl Bells {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Has every watch look at the group again.
+    pub(crate) fn ring(&self) {
+        for bell in self.0.lock().iter().flat_map(|bells| bells.values()) {
+            // Rung already and not heard is as good.
+            bell.try_send(()).ok();
+        }
+    }
+
+    /// Ends every watch, once it has looked at the group.
+    pub(crate) fn end(&self) {
+        let ended = self.0.lock().take();
+        drop(ended);
+    }
+
+    fn add(&self) -> (u64, Receiver<()>) {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let mut bells = self.0.lock();
+        let bells = bells.get_or_insert_default();
+        let id = bells.last_key_value().map_or(0, |(last, _)| last + 1);
+        bells.insert(id, sender);
+        (id, receiver)
+    }
+
+    fn remove(&self, id: u64) {
+        let mut bells = self.0.lock();
+        let removed = bells.as_mut().and_then(|bells| bells.remove(&id));
+        if bells.as_ref().is_some_and(|bells| bells.is_empty()) {
+            *bells = None;
+        }
+        drop(removed);
+    }
+}
+
+pub(crate) fn watch(cgroup: &Cgroup) -> Result<Watch, WatchError> {
+    let node = cgroup.node();
+    let tree = cgroup.owner().engine.structure("watch", || node.path())?;
+    if !node.is_online() {
+        return Err(WatchError::Removed { cgroup: node.path() });
+    }
+    if node.parent.is_none() {
+        return Err(WatchError::Root { hierarchy: node.hierarchy.name().to_owned() });
+    }
+    let (id, bell) = node.bells.add();
+    let told = Mutex::new(Told { populated: node.is_populated(), removed: false });
+    drop(tree);
+    Ok(Watch { node: Arc::clone(node), id, bell, told })
+}
+
+impl Watch {
+    /// Returns the path of the group as of now; after its removal, the last one.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.node.path()
+    }
+
+    /// Returns the next event, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Says whether there is none yet, or will be none any more: [`Event::Removed`] was the last.
+    pub fn try_recv(&self) -> Result<Event, TryRecvError> {
+        // Heard first, then looked: what changes after the look rings again.
+        self.bell.try_recv().ok();
+        self.look()
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// Says that there will be none any more: [`Event::Removed`] was the last.
+    pub fn recv(&self) -> Result<Event, RecvError> {
+        loop {
+            match self.look() {
+                Ok(event) => return Ok(event),
+                Err(TryRecvError::Disconnected) => return Err(RecvError),
+                // An error says that the group is removed: the next look sees it.
+                Err(TryRecvError::Empty) => drop(self.bell.recv()),
+            }
+        }
+    }
+
+    /// Waits for the next event, but no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Says whether none came, or will come any more: [`Event::Removed`] was the last.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match self.look() {
+                Ok(event) => return Ok(event),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty) => {}
+            }
+            match deadline {
+                None => drop(self.bell.recv()),
+                Some(deadline) => {
+                    if self.bell.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
+                        return Err(RecvTimeoutError::Timeout);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns what is received whenever there may be an event; for waiting for several things at
+    /// once, with crossbeam-channel's `select!`.
+    ///
+    /// Having received from it, call [`Watch::try_recv`] until it has no more. Disconnected once the
+    /// group is removed.
+    #[must_use]
+    pub fn bell(&self) -> &Receiver<()> {
+        &self.bell
+    }
+
+    /// Returns what differs from what was told.
+    fn look(&self) -> Result<Event, TryRecvError> {
+        let mut told = self.told.lock();
+        if told.removed {
+            return Err(TryRecvError::Disconnected);
+        }
+        // First the end, then the members: at the end there are none.
+        let is_removed = self.node.state() >= State::Offline;
+        let populated = self.node.is_populated();
+        if populated != told.populated {
+            told.populated = populated;
+            return Ok(if populated { Event::Populated } else { Event::Emptied });
+        }
+        told.removed = is_removed;
+        if is_removed { Ok(Event::Removed) } else { Err(TryRecvError::Empty) }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.node.bells.remove(self.id);
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.path()).finish()
+    }
+}
