@@ -54,16 +54,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Removal
+//!
+//! [`Removal::Detach`] removes a group whatever references are out, as above. [`Removal::Strict`] refuses
+//! while there are any. Who sets [`Cgroup::set_notify_on_release`] is told when there are none:
+//!
+//! ```
+//! # use fief_core::{Registry, Removal};
+//! let registry = Registry::new();
+//! let tenants = registry.create_hierarchy("by-tenant")?;
+//! tenants.root().set_notify_on_release(true)?; // inherited by what is created below
+//! let notices = tenants.notices();
+//!
+//! let request = registry.create_task("request 1")?;
+//! tenants.root().create_child_with("web", &[&request])?;
+//! drop(request); // the last member is gone
+//!
+//! let released = notices.recv()?.accept().ok_or("used again")?;
+//! assert_eq!(released.path(), "/web");
+//! released.remove(Removal::Strict)?; // or is refused, if somebody came in between
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Guarantees
 //!
 //! | operation | progress | cost |
 //! |---|---|---|
 //! | clone or drop a [`CssRef`] of an online css | wait-free (1) | a plain add on a cell of the thread's own |
 //! | [`Css::try_get`] under a guard | wait-free (1) | the same |
-//! | the same of a dying css | lock-free | an atomic add on a shared word |
+//! | the same of a dying css, or of a group that waits for its release | lock-free | an atomic add on a shared word |
 //! | the same with [`Barrier::Fence`] | wait-free (1) | a full fence in addition |
 //! | [`Registry::read`] and its drop | wait-free, but for a very rare retry | two locked instructions |
-//! | drop the last reference to a dying css | lock-free | three exchanges, at most one system call |
+//! | drop the last reference to such a css | lock-free | three exchanges, at most one system call |
 //! | create, remove, bind, join, drop of a [`Task`] | one lock for the registry | hooks run under it |
 //!
 //! (1) The first take near a css may lock and allocate for a moment; [`prepare_thread`] does so ahead.

@@ -11,7 +11,7 @@ use crate::{css::Css, error::HookError, sync::Arc, task::Member};
 ///
 /// Hooks run on the thread that makes the structural call, one at a time for a registry, under its
 /// structural lock. [`released`](Self::released) runs on whatever thread makes a pass of the
-/// reclaimer, and [`exit`](Self::exit) may. A structural call from inside a hook answers
+/// reclaimer, and [`exit`](Self::exit) and [`drain`](Self::drain) may. A structural call from inside a hook answers
 /// [`Reentrant`](crate::StructuralError::Reentrant), for every registry; lookups, references and drops
 /// are allowed. A hook that waits for another thread's structural call waits for ever.
 /// [`post_attach`](Self::post_attach), the drop of a `State` and that of the subsystem run under no
@@ -24,7 +24,8 @@ use crate::{css::Css, error::HookError, sync::Arc, task::Member};
 ///
 /// # Order
 ///
-/// For one css: `new_css`, `online`, … `drain`, `killed`, `offline`, `released`, drop. `online` runs
+/// For one css: `new_css`, `online`, … `drain`, `killed`, `offline`, `released`, drop; `drain` may come
+/// more often. `online` runs
 /// for a parent before its children; `offline`, `released` and the drop for children before their
 /// parent. `killed`, `offline` and `released` run once for every css that came online, and for no
 /// other; a css that is leaked (see [`CssRef`](crate::CssRef)) is never released. As a registry ends,
@@ -89,9 +90,11 @@ pub trait Subsystem: Send + Sync + 'static {
 
     /// Gives back what the controller caches for a css, per thread or otherwise.
     ///
-    /// Called before `killed`: when a removal begins, when a controller is unregistered, as a registry
-    /// ends, and for css that were online when another controller refused. Caches are to hold no
-    /// references.
+    /// Called before a removal is decided, which a strict one may then refuse; when the group is armed,
+    /// that is, when its last member or child is gone and somebody waits for its release; when a
+    /// controller is unregistered, as a registry ends, and for css that were online when another
+    /// controller refused. So it may be called any number of times. Caches are to hold no references: who
+    /// caches goes by id and generation, as a [`WeakCss`](crate::WeakCss) does.
     #[doc(alias = "pre_destroy")]
     fn drain(&self, css: &Css<Self::State>) {
         let _ = css;

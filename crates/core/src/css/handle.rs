@@ -16,7 +16,8 @@ use crate::{
 ///
 /// Clone and drop are the kernel's `css_get` and `css_put`. Both are a plain add on a cell of the
 /// calling thread while the css is online (no locked instruction), and an atomic add on a shared word
-/// once it is dying. A reference may be dropped on another thread than it was taken
+/// once it is dying, or while its group waits for its release (see
+/// [`Cgroup::set_notify_on_release`](crate::Cgroup::set_notify_on_release)). A reference may be dropped on another thread than it was taken
 /// on, and after its group, hierarchy and registry are gone.
 ///
 /// A css that ever had 2^42 references at one time, or whose registry ended in a forked child or where
@@ -25,7 +26,7 @@ use crate::{
 /// # Concurrency
 ///
 /// Dropping never blocks, takes a lock, allocates or runs code of others, whatever the context. The
-/// last drop of a dying css adds three exchanges, and at most one system call to wake the reclaimer. Cloning may make the thread's counting cells (see
+/// last drop of such a css adds three exchanges, and at most one system call to wake the reclaimer. Cloning may make the thread's counting cells (see
 /// [`prepare_thread`](crate::prepare_thread)) the first time. Not for signal handlers.
 ///
 /// # Invariants
