@@ -12,6 +12,7 @@ use crate::{
     notice::Outbox,
     reclaim::Garbage,
     registry::Owner,
+    stat::Count,
     sync::{Arc, AtomicBool, Mutex, Ordering, Weak},
     units::HierarchyId,
     world::{column::ROOT, publish::Views},
@@ -54,6 +55,14 @@ pub(crate) struct Hier {
     groups: Mutex<Slab<Arc<Node>>>,
 }
 
+/// What a hierarchy shares with its registry.
+pub(crate) struct Ties {
+    pub(crate) owner: Weak<Owner>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) decision: Arc<Decision>,
+    pub(crate) notices: Arc<Count>,
+}
+
 pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, CreateHierarchyError> {
     let engine = &owner.engine;
     if !name::is_hierarchy(name) {
@@ -76,9 +85,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Hierarchy, Create
     let id = tree.next_id("hierarchy");
     let entry = tree.hierarchies.vacant_entry();
     let index = u32::try_from(entry.key()).expect("there are few hierarchies");
-    let (views, decision) = (Arc::clone(&engine.views), Arc::clone(&engine.decision));
-    let names = (id, index, name.to_owned());
-    let hier = Arc::new(Hier::new(names, Arc::downgrade(owner), views, decision));
+    let hier = Arc::new(Hier::new((id, index, name.to_owned()), engine.ties(owner)));
     entry.insert(Arc::clone(&hier));
     engine.directory.write().push(Arc::clone(&hier));
     let root = hier.plant_root(tree.next_id("cgroup"));
@@ -209,25 +216,16 @@ impl Hierarchy {
 }
 
 impl Hier {
-    fn new(
-        (id, index, name): (u64, u32, String),
-        owner: Weak<Owner>,
-        views: Arc<Views>,
-        decision: Arc<Decision>,
-    ) -> Self {
-        let (groups, outbox) = (Mutex::new(Slab::new()), Outbox::new());
+    fn new((id, index, name): (u64, u32, String), ties: Ties) -> Self {
+        let Ties { owner, views, decision, notices } = ties;
+        let (groups, outbox) = (Mutex::new(Slab::new()), Outbox::new(notices));
         let (is_destroyed, controllers) = (AtomicBool::new(false), Mutex::default());
         Self { id, index, name, views, decision, outbox, owner, is_destroyed, controllers, groups }
     }
 
     /// Returns the hierarchy that nobody sees, with its root.
-    pub(crate) fn hidden(
-        owner: Weak<Owner>,
-        views: Arc<Views>,
-        decision: Arc<Decision>,
-    ) -> Arc<Self> {
-        let names = (0, HIDDEN, "default".to_owned());
-        let hier = Arc::new(Self::new(names, owner, views, decision));
+    pub(crate) fn hidden(ties: Ties) -> Arc<Self> {
+        let hier = Arc::new(Self::new((0, HIDDEN, "default".to_owned()), ties));
         hier.plant_root(0);
         hier
     }

@@ -174,7 +174,7 @@ pub(crate) fn look_at(engine: &Engine, tree: &mut Tree, id: CssId) {
         release(engine, tree, header);
     } else if let Some(css) = tree.css(id) {
         let css = Arc::clone(css);
-        arm::collect(engine, css.core());
+        arm::collect(css.core());
     }
 }
 

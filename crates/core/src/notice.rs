@@ -11,9 +11,10 @@ use std::{collections::BTreeMap, fmt};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    cgroup::{Cgroup, Node, arm},
+    cgroup::{Cgroup, Node},
     error::RenotifyError,
     hierarchy::Hierarchy,
+    stat::Count,
     sync::{Arc, Mutex, Ordering},
 };
 
@@ -34,6 +35,8 @@ pub struct Notice {
 /// The notices of one hierarchy on their way.
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// The registry's count of notices that were sent.
+    sent: Arc<Count>,
 }
 
 #[derive(Default)]
@@ -85,11 +88,11 @@ impl fmt::Debug for Notice {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::default()) }
+    pub(crate) fn new(sent: Arc<Count>) -> Self {
+        Self { state: Mutex::new(State::default()), sent }
     }
 
-    /// Makes a notice of `node`, unless there is one; returns whether it did.
+    /// Tells that an armed group is in use no more; returns false if a notice of it is on its way.
     pub(crate) fn tell(&self, node: &Arc<Node>) -> bool {
         let mut state = self.state.lock();
         // Ordering: Relaxed: written under the outbox's lock.
@@ -97,7 +100,10 @@ impl Outbox {
             return false;
         }
         state.waiting.insert(node.id, Arc::clone(node));
-        state.move_on();
+        state.move_on(&self.sent);
+        drop(state);
+        // Under no lock of ours, as it runs a subscriber.
+        crate::trace::event!("notice", cgroup = %node.path(), "releasable");
         true
     }
 
@@ -114,7 +120,7 @@ impl Outbox {
         let mut state = self.state.lock();
         // Ordering: Relaxed: written under the outbox's lock.
         node.is_told.store(false, Ordering::Relaxed);
-        state.move_on();
+        state.move_on(&self.sent);
     }
 
     /// Returns one more receiver.
@@ -143,7 +149,7 @@ impl State {
     }
 
     /// Fills the channel with what waits and is still true.
-    fn move_on(&mut self) {
+    fn move_on(&mut self, sent: &Count) {
         while let Some((_, node)) = self.waiting.pop_first() {
             if !node.is_releasable() {
                 // Ordering: Relaxed: written under the outbox's lock, which the caller holds.
@@ -158,6 +164,7 @@ impl State {
                 }
                 return;
             }
+            sent.add(1);
         }
     }
 }
@@ -197,7 +204,7 @@ impl Hierarchy {
         }
         let nodes = self.hier().nodes();
         let releasable = nodes.iter().filter(|node| node.is_releasable());
-        let count = releasable.filter(|node| arm::tell(engine, node)).count();
+        let count = releasable.filter(|node| self.hier().outbox.tell(node)).count();
         drop(tree);
         Ok(count)
     }

@@ -1,6 +1,6 @@
 //! What a registry counts about itself.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// A registry's figures, as of one moment each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct RegistryStats {
     pub hook_panics: u64,
     /// Grace periods ever opened.
     pub grace_periods: u64,
-    /// Release notices ever put into a queue, those included that nobody has received.
+    /// Release notices ever sent, those included that nobody has received yet.
     pub notices: u64,
     /// Strict removals ever refused, as references were out.
     pub removals_refused: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Counts {
     pub(crate) controllers_registered: Count,
     pub(crate) controllers_unregistered: Count,
     pub(crate) grace_periods: Count,
-    pub(crate) notices: Count,
+    pub(crate) notices: Arc<Count>,
     pub(crate) removals_refused: Count,
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) {
     for nodes in emptied.chunk_by(|one, other| Arc::ptr_eq(&one.hierarchy, &other.hierarchy)) {
         arm(engine, tree, nodes);
         for node in nodes.iter().filter(|node| node.uses.is_zero()) {
-            tell(engine, node);
+            node.hierarchy.outbox.tell(node);
         }
     }
 }
@@ -110,20 +110,11 @@ pub(crate) fn resume(csses: &[Owned<'_>], counting: Counting) {
 
 /// Looks whether a css that had no references a moment ago has none now, and tells of its group if it
 /// was the last.
-pub(crate) fn collect(engine: &Engine, core: &Core) {
+pub(crate) fn collect(core: &Core) {
     let Watched { counted: (_, header), uses } = core.watched();
     let (_, was_last) = switch::collect(header, uses);
-    if was_last && core.home().is_armed() {
-        tell(engine, core.home());
+    let home = core.home();
+    if was_last && home.is_armed() {
+        home.hierarchy.outbox.tell(home);
     }
-}
-
-/// Tells that an armed group is in use no more; returns false if a notice of it is on its way.
-pub(crate) fn tell(engine: &Engine, node: &Arc<Node>) -> bool {
-    let is_new = node.hierarchy.outbox.tell(node);
-    if is_new {
-        engine.counts.notices.add(1);
-        crate::trace::event!("notice", cgroup = %node.path(), "releasable");
-    }
-    is_new
 }

@@ -47,7 +47,7 @@ pub(super) fn decide(
     arm::resume(&spread, engine.counting());
     // What went out of use while we looked, and is not removed.
     for node in edges.iter().filter(|node| node.is_armed()) {
-        arm::tell(engine, node);
+        node.hierarchy.outbox.tell(node);
     }
     Err(refused)
 }

@@ -19,7 +19,7 @@ use crate::{
         AnyCss, cells::CssId, header::Counting, mailbox::Mailbox, thread as slots, uses::Decision,
     },
     error::StructuralError,
-    hierarchy::Hier,
+    hierarchy::{Hier, Ties},
     lifecycle,
     reclaim::{Garbage, Reclaimer},
     stat::{Count, Counts, RegistryStats},
@@ -135,14 +135,19 @@ impl Engine {
     fn new(owner: &Weak<Owner>, barrier: Barrier, reclaimer: Reclaimer) -> Self {
         let views = Arc::new(Views::new(World::default()));
         let mailbox = MAILBOXES.lock().pop();
-        let decision = Arc::new(Decision::new());
-        let default = Hier::hidden(Weak::clone(owner), Arc::clone(&views), Arc::clone(&decision));
+        let (decision, counts) = (Arc::new(Decision::new()), Counts::default());
+        let default = Hier::hidden(Ties {
+            owner: Weak::clone(owner),
+            views: Arc::clone(&views),
+            decision: Arc::clone(&decision),
+            notices: Arc::clone(&counts.notices),
+        });
         Self {
             tree: Mutex::new(Tree::new(default)),
             views,
             decision,
             mailbox: mailbox.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
-            counts: Counts::default(),
+            counts,
             directory: RwLock::new(Vec::new()),
             tasks: Mutex::new(Slab::new()),
             departed: Mutex::new(Vec::new()),
@@ -180,6 +185,16 @@ impl Engine {
         let tree = self.tree.lock();
         IN_STRUCTURE.set(true);
         Structure { engine: self, tree: Some(tree), departed: Vec::new() }
+    }
+
+    /// Returns what a hierarchy shares with its registry.
+    pub(crate) fn ties(&self, owner: &Arc<Owner>) -> Ties {
+        Ties {
+            owner: Arc::downgrade(owner),
+            views: Arc::clone(&self.views),
+            decision: Arc::clone(&self.decision),
+            notices: Arc::clone(&self.counts.notices),
+        }
     }
 
     /// Returns how css count that count in cells.
