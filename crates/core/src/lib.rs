@@ -148,6 +148,10 @@ pub mod bench;
 #[cfg(test)]
 mod tests;
 
+/// The crate whose receivers bring notices and events.
+#[cfg(not(loom))]
+pub use crossbeam_channel;
+
 #[cfg(not(loom))]
 pub use crate::{
     cgroup::{

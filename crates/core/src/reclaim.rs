@@ -152,14 +152,14 @@ impl Engine {
     pub(crate) fn pass(&self) -> Pass {
         let (mut tree, released) = self.release_notified();
         let departed = self.bury_departed(&mut tree);
-        arm::arm_emptied(self, &mut tree, HOLD);
+        let armed = arm::arm_emptied(self, &mut tree, HOLD);
         let has_emptied = !tree.emptied.is_empty();
         if !tree.retired.is_empty() {
             let world = tree.world.clone();
             self.publish(&mut tree, world);
         }
         let garbage = tree.graces.close();
-        let has_progress = released > 0 || !garbage.is_empty();
+        let has_progress = released + armed > 0 || !garbage.is_empty();
         let (csses, unused) = sort_out(&mut tree, garbage);
         let is_open = tree.graces.is_open();
         let is_over = tree.is_closed && tree.csses.is_empty() && !is_open && csses.is_empty();

@@ -39,8 +39,9 @@ pub(crate) fn emptied(tree: &mut Tree, node: &Arc<Node>) {
     }
 }
 
-/// Arms up to `count` groups that were emptied, and tells of those that are in use no more.
-pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) {
+/// Arms up to `count` groups that were emptied, and tells of those that are in use no more; returns how
+/// many it armed.
+pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) -> usize {
     let some = tree.emptied.len().min(count);
     let mut emptied: Vec<Arc<Node>> = tree.emptied.drain(..some).collect();
     // Ordering: Relaxed: written under the structural lock.
@@ -53,6 +54,7 @@ pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) {
             node.hierarchy.outbox.tell(node);
         }
     }
+    emptied.len()
 }
 
 /// Arms groups of one hierarchy, with one barrier; tells nobody.
