@@ -7,6 +7,7 @@ use std::{error::Error, fmt};
 use thiserror::Error as ThisError;
 
 pub use self::{
+    agent::{AgentError, AgentFailure},
     cgroup::{
         CreateError, CreateWithError, Holder, KillError, LimitError, NotifyError, RemoveError,
         RenameError, WatchError,
@@ -16,6 +17,7 @@ pub use self::{
     task::{AttachError, CreateTaskError},
 };
 
+mod agent;
 mod cgroup;
 mod controller;
 mod hierarchy;

@@ -133,6 +133,8 @@ mod notice;
 #[cfg(not(loom))]
 mod watch;
 #[cfg(not(loom))]
+mod agent;
+#[cfg(not(loom))]
 mod stat;
 #[cfg(not(loom))]
 mod units;
@@ -154,6 +156,7 @@ pub use crossbeam_channel;
 
 #[cfg(not(loom))]
 pub use crate::{
+    agent::{ReleaseAgent, command::AgentCommand, ledger::AgentStats},
     cgroup::{
         Cgroup,
         name::NameError,
@@ -168,10 +171,10 @@ pub use crate::{
         thread::prepare_thread,
     },
     error::{
-        AttachError, BindError, CapacityError, CreateError, CreateHierarchyError, CreateTaskError,
-        CreateWithError, DestroyError, Holder, HookError, HookPanic, KillError, LimitError,
-        LookupError, NotifyError, RegisterError, RemoveError, RenameError, RenotifyError,
-        StructuralError, UnregisterError, Veto, WatchError,
+        AgentError, AgentFailure, AttachError, BindError, CapacityError, CreateError,
+        CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, Holder, HookError,
+        HookPanic, KillError, LimitError, LookupError, NotifyError, RegisterError, RemoveError,
+        RenameError, RenotifyError, StructuralError, UnregisterError, Veto, WatchError,
     },
     hierarchy::Hierarchy,
     notice::Notice,

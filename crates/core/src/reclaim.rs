@@ -249,7 +249,7 @@ impl Engine {
     }
 
     pub(crate) fn wait_reclaimed(&self) -> Result<(), StructuralError> {
-        if FREEING.get() {
+        if is_freeing() {
             let (operation, target) = ("wait_reclaimed", the_registry());
             return Err(StructuralError::Reentrant { operation, target });
         }
@@ -306,6 +306,11 @@ pub(crate) struct Pass {
     is_pending: bool,
     /// The registry has ended and nothing is left.
     is_over: bool,
+}
+
+/// Returns whether the calling thread drops a css.
+pub(crate) fn is_freeing() -> bool {
+    FREEING.get()
 }
 
 /// What an error calls the registry.

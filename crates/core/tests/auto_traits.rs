@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use fief_core::{
-    Cgroup, Controller, CreateError, Css, CssRef, Hierarchy, HookError, ReadGuard, Registry,
-    Subsystem, Task, WeakCss,
+    AgentCommand, AgentError, AgentFailure, Cgroup, Controller, CreateError, Css, CssRef,
+    Hierarchy, HookError, ReadGuard, Registry, ReleaseAgent, Subsystem, Task, WeakCss,
 };
 
 struct Unit;
@@ -49,6 +49,10 @@ fn handles_go_to_any_thread() {
     is_send_and_sync::<CssRef<u64>>();
     is_send_and_sync::<WeakCss<u64>>();
     is_send_and_sync::<CreateError>();
+    is_send_and_sync::<ReleaseAgent>();
+    is_send_and_sync::<AgentCommand>();
+    is_send_and_sync::<AgentError>();
+    is_send_and_sync::<AgentFailure>();
 }
 
 #[test]

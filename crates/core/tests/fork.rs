@@ -9,7 +9,8 @@ use std::{
 };
 
 use fief_core::{
-    Css, HookError, Reclaimer, Registry, Removal, State, StructuralError, Subsystem, prepare_thread,
+    AgentError, Css, HookError, Reclaimer, Registry, ReleaseAgent, Removal, State, StructuralError,
+    Subsystem, prepare_thread,
 };
 
 unsafe extern "C" {
@@ -110,4 +111,21 @@ fn a_first_clone_in_a_forked_child_never_waits() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+/// The child has none of an agent's threads: it waits for none, and can start none for a registry
+/// of its parent's.
+#[test]
+fn a_forked_child_drops_an_agent_and_starts_none() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let agent = ReleaseAgent::remover(&hierarchy).unwrap();
+    let mut agent = Some(agent);
+    let status = in_child(|| {
+        drop(agent.take());
+        let refused = ReleaseAgent::remover(&hierarchy);
+        matches!(refused, Err(AgentError::Structural(StructuralError::Forked { .. })))
+    });
+    assert_eq!(status, 0);
+    assert!(agent.is_some_and(|agent| agent.stop().told == 0));
 }
