@@ -43,7 +43,9 @@ pub(crate) struct Outbox {
 struct State {
     /// Made when first needed. The receiver keeps what nobody has received yet.
     channel: Option<(Sender<Notice>, Receiver<Notice>)>,
-    /// Groups that the channel has no room for, by id.
+    /// The number of the last notice.
+    last: u64,
+    /// Groups that the channel has no room for, by the numbers of their notices.
     waiting: BTreeMap<u64, Arc<Node>>,
     is_closed: bool,
 }
@@ -96,10 +98,14 @@ impl Outbox {
     pub(crate) fn tell(&self, node: &Arc<Node>) -> bool {
         let mut state = self.state.lock();
         // Ordering: Relaxed: written under the outbox's lock.
-        if state.is_closed || node.is_told.swap(true, Ordering::Relaxed) {
+        if state.is_closed || node.notice.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        state.waiting.insert(node.id, Arc::clone(node));
+        state.last += 1;
+        // Ordering: Relaxed: as above.
+        node.notice.store(state.last, Ordering::Relaxed);
+        let number = state.last;
+        state.waiting.insert(number, Arc::clone(node));
         state.move_on(&self.sent);
         drop(state);
         // Under no lock of ours, as it runs a subscriber.
@@ -109,9 +115,11 @@ impl Outbox {
 
     /// Forgets a group that is removed, as far as nobody can receive its notice yet.
     pub(crate) fn forget(&self, node: &Node) {
-        if self.state.lock().waiting.remove(&node.id).is_some() {
-            // Ordering: Relaxed: nobody tells of a removed group again.
-            node.is_told.store(false, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        // Ordering: Relaxed: written under the outbox's lock.
+        if state.waiting.remove(&node.notice.load(Ordering::Relaxed)).is_some() {
+            // Ordering: Relaxed: as above.
+            node.notice.store(0, Ordering::Relaxed);
         }
     }
 
@@ -119,7 +127,7 @@ impl Outbox {
     fn end(&self, node: &Node) {
         let mut state = self.state.lock();
         // Ordering: Relaxed: written under the outbox's lock.
-        node.is_told.store(false, Ordering::Relaxed);
+        node.notice.store(0, Ordering::Relaxed);
         state.move_on(&self.sent);
     }
 
@@ -150,17 +158,17 @@ impl State {
 
     /// Fills the channel with what waits and is still true.
     fn move_on(&mut self, sent: &Count) {
-        while let Some((_, node)) = self.waiting.pop_first() {
+        while let Some((number, node)) = self.waiting.pop_first() {
             if !node.is_releasable() {
                 // Ordering: Relaxed: written under the outbox's lock, which the caller holds.
-                node.is_told.store(false, Ordering::Relaxed);
+                node.notice.store(0, Ordering::Relaxed);
                 continue;
             }
             let notice = Notice { node: Some(node) };
             if let Err(full) = self.channel().0.try_send(notice) {
                 // Taken back, not dropped: its end would want the lock that we are under.
                 if let Some(node) = full.into_inner().node.take() {
-                    self.waiting.insert(node.id, node);
+                    self.waiting.insert(number, node);
                 }
                 return;
             }

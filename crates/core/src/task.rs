@@ -35,7 +35,8 @@ use crate::{
 /// reclaimer does that.
 pub struct Task {
     owner: Arc<Owner>,
-    shared: Arc<TaskShared>,
+    /// `None` once it was handed over by the drop.
+    shared: Option<Arc<TaskShared>>,
 }
 
 /// Which task something is about: an id and a name.
@@ -63,13 +64,13 @@ impl Task {
     /// Returns the id: unique in the registry, never reused.
     #[must_use]
     pub fn id(&self) -> TaskId {
-        self.shared.member.id
+        self.shared().member.id
     }
 
     /// Returns the name, as given.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.shared.member.name
+        &self.shared().member.name
     }
 
     /// Returns the group where the task sits in `hierarchy`; `None` if that is of another registry
@@ -116,14 +117,19 @@ impl Task {
     /// owner stop and drop the task, and to return soon. A handle that it keeps, keeps the registry alive
     /// as long as the task.
     pub fn on_cancel(&self, cancel: impl Fn() + Send + Sync + 'static) {
-        let before = self.shared.cancel.lock().replace(Arc::new(cancel));
+        let before = self.shared().cancel.lock().replace(Arc::new(cancel));
         drop(before);
+    }
+
+    #[inline]
+    fn shared(&self) -> &Arc<TaskShared> {
+        self.shared.as_ref().expect("handed over only by the drop")
     }
 
     /// Returns the task's place in the hierarchy of that index; the root where it has none.
     #[inline]
     pub(crate) fn place(&self, hierarchy: u32) -> u32 {
-        self.shared.place(hierarchy)
+        self.shared().place(hierarchy)
     }
 
     pub(crate) fn views(&self) -> &Arc<Views> {
@@ -167,7 +173,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskE
     }
     drop(roots);
     drop(tree);
-    Ok(Task { owner: Arc::clone(owner), shared })
+    Ok(Task { owner: Arc::clone(owner), shared: Some(shared) })
 }
 
 /// A css and its controller, for every registered controller.
@@ -305,7 +311,7 @@ pub(crate) fn prepare(
         if !std::ptr::eq(Arc::as_ptr(&task.owner.engine), engine) {
             return Err(foreign(task, node));
         }
-        let shared = &task.shared;
+        let shared = task.shared();
         let source = shared.place(node.hierarchy.index);
         let is_named_before = moves.tasks.iter().any(|(moved, _)| Arc::ptr_eq(moved, shared));
         if source != node.index && !is_named_before {
@@ -438,17 +444,19 @@ pub(crate) fn kill(cgroup: &Cgroup) -> Result<usize, KillError> {
 
 impl Drop for Task {
     fn drop(&mut self) {
+        let Some(shared) = self.shared.take() else { return };
         let engine = &self.owner.engine;
         if engine.is_forked() {
             return;
         }
         if is_in_structure() || guard::is_held() {
-            engine.departed.lock().push(Arc::clone(&self.shared));
+            // Handed over, not shared: the cancel callback is not to be dropped here.
+            engine.departed.lock().push(shared);
             engine.wake();
             return;
         }
         let mut tree = engine.lock();
-        depart(engine, &mut tree, &self.shared);
+        depart(engine, &mut tree, &shared);
         finish(engine, tree);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     css::{State, uses::Uses},
     hierarchy::Hier,
-    sync::{Arc, AtomicBool, AtomicU8, AtomicU32, Mutex, Ordering, RwLock},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, RwLock},
     task::TaskShared,
     units::Limit,
     watch::Bells,
@@ -48,8 +48,8 @@ pub(crate) struct Node {
     armed: AtomicBool,
     /// Whether the reclaimer has it on its list of groups to arm. Written under the structural lock.
     pub(crate) is_emptied: AtomicBool,
-    /// Whether a notice of it is on its way. Written under the lock of the outbox.
-    pub(crate) is_told: AtomicBool,
+    /// The number of its notice that is on its way; 0 for none. Written under the lock of the outbox.
+    pub(crate) notice: AtomicU64,
     /// Who watches it.
     pub(crate) bells: Bells,
 }
@@ -90,7 +90,7 @@ impl Node {
             notify: AtomicBool::new(false),
             armed: AtomicBool::new(false),
             is_emptied: AtomicBool::new(false),
-            is_told: AtomicBool::new(false),
+            notice: AtomicU64::new(0),
             bells: Bells::new(),
         }
     }

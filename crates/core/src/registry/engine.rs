@@ -296,6 +296,13 @@ impl Drop for Engine {
         tree.retired.drain(..).for_each(std::mem::forget);
         tree.rebound();
         let controllers: Vec<Bound> = tree.controllers.drain().collect();
+        if is_in_structure() || guard::is_held() {
+            // The registry ended beside us, and we had the last of it: users' values are dropped by a
+            // thread, or leaked should there be none.
+            let dropped =
+                move || controllers.into_iter().for_each(|one| drop(caught(|| drop(one))));
+            return drop(thread::Builder::new().name("fief-close".to_owned()).spawn(dropped));
+        }
         self.drop_each(controllers);
     }
 }
