@@ -12,7 +12,7 @@ use crate::{
     output::Output,
     tour::{
         schedule,
-        stage::{Stage, Who},
+        stage::{ByTenant, Stage, Who},
         tree::Killed,
     },
 };
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Display<'a> {
     stage: &'a Stage,
     start: Instant,
-    meters: [Meter; 2],
+    meters: ByTenant<Meter>,
     apart: Duration,
     next: Instant,
     live: Option<Live>,
@@ -33,7 +33,7 @@ pub(crate) struct Display<'a> {
 struct Live {
     lines: MultiProgress,
     time: ProgressBar,
-    tenants: [ProgressBar; 2],
+    tenants: ByTenant<ProgressBar>,
 }
 
 /// What a tenant had done when it was last shown.
@@ -63,7 +63,7 @@ impl<'a> Display<'a> {
             None => schedule::lines_apart(stage.options.seconds),
         };
         let meter = Meter { at: start, operations: 0, taken: 0 };
-        Self { stage, start, meters: [meter; 2], apart, next: start + apart, live }
+        Self { stage, start, meters: Who::ALL.map(|_| meter), apart, next: start + apart, live }
     }
 
     /// When there is next something to show.
@@ -84,8 +84,11 @@ impl<'a> Display<'a> {
         match &self.live {
             Some(live) => live.draw(since, paces),
             None => {
-                output.line(format_args!("{}  {}", Seconds(since), paces[0]));
-                output.line(format_args!("{:9}{}", "", paces[1]));
+                let [first, others @ ..] = paces;
+                output.line(format_args!("{}  {first}", Seconds(since)));
+                for pace in others {
+                    output.line(format_args!("{:9}{pace}", ""));
+                }
             }
         }
     }
@@ -138,7 +141,7 @@ impl Live {
         Self { lines, time, tenants }
     }
 
-    fn draw(&self, since: Duration, paces: [Pace; 2]) {
+    fn draw(&self, since: Duration, paces: ByTenant<Pace>) {
         let total = self.time.length().unwrap_or_default() / 1000;
         self.time.set_position(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self.time.set_message(format!("{} of {total} s", Seconds(since)));

@@ -12,7 +12,7 @@ use crate::{
     tour::{
         Ended,
         sample::{Latencies, Op, SAMPLE_EVERY},
-        stage::{Stage, Who},
+        stage::{ByTenant, Stage, Who},
         tally::Tally,
         tree::USERS,
     },
@@ -27,7 +27,7 @@ pub(crate) struct Outcome {
     /// How long the tenants worked.
     pub(crate) took: Duration,
     /// How long reference operations took, by tenant.
-    pub(crate) latencies: [Latencies; 2],
+    pub(crate) latencies: ByTenant<Latencies>,
 }
 
 /// Says what is about to run.

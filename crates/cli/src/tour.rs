@@ -19,7 +19,7 @@ use crate::{
         crew::Crew,
         dropper::Batch,
         sample::Latencies,
-        stage::{Input, Stage, Who},
+        stage::{ByTenant, Input, Stage, Who},
     },
     workload::api::Server,
 };
@@ -119,7 +119,7 @@ fn perform(
         let took = start.elapsed();
         (run, took, crew.finish())
     });
-    let latencies: [Latencies; 2] = latencies?;
+    let latencies: ByTenant<Latencies> = latencies?;
     let ended = run?;
     for who in Who::ALL {
         if let Some(group) = stage.hierarchy.root().child(who.name()) {

@@ -6,3 +6,4 @@ pub(crate) mod client;
 pub(crate) mod data;
 pub(crate) mod protocol;
 pub(crate) mod query;
+pub(crate) mod worker;

@@ -11,10 +11,10 @@ use crate::{
         Event,
         dropper::{self, Batch},
         sample::Latencies,
-        stage::{Stage, Who},
+        stage::{ByTenant, Stage, Who},
     },
     workload::{
-        analytics,
+        analytics::Analyst,
         api::{self, Server},
         client::Client,
     },
@@ -31,7 +31,7 @@ pub(crate) struct Crew<'scope, 'env> {
     clients: Vec<Thread<'scope, ()>>,
     accepting: Option<Thread<'scope, ()>>,
     workers: Vec<(Who, Thread<'scope, Latencies>)>,
-    dropper: Option<Thread<'scope, [Latencies; 2]>>,
+    dropper: Option<Thread<'scope, ByTenant<Latencies>>>,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         let worker = self.spawn(format!("api-{index}"), move || worker.run())?;
         self.workers.push((Who::Api, worker));
 
-        let worker = analytics::Worker::new(self.stage, index, self.batches.clone())?;
+        let worker = Analyst::new(self.stage, index, self.batches.clone())?;
         let worker = self.spawn(format!("analytics-{index}"), move || worker.run())?;
         self.workers.push((Who::Analytics, worker));
         Ok(())
@@ -109,7 +109,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     /// # Errors
     ///
     /// The first error of a thread.
-    pub(crate) fn finish(self) -> Result<[Latencies; 2]> {
+    pub(crate) fn finish(self) -> Result<ByTenant<Latencies>> {
         // Nobody enters any more; clients end after the answer they wait for, and as long as
         // there are clients, the workers that are inside answer them.
         for who in Who::ALL {

@@ -5,7 +5,7 @@ use crossbeam_channel::Receiver;
 use crate::tour::{
     controller::Receipt,
     sample::{Latencies, Op},
-    stage::{Stage, Who},
+    stage::{ByTenant, Stage, Who},
 };
 
 /// References on their way to the thread that drops them.
@@ -17,7 +17,7 @@ pub(crate) struct Batch {
 }
 
 /// Drops what arrives, until nobody can send any more; returns the latencies of each tenant.
-pub(crate) fn drop_references(stage: &Stage, batches: &Receiver<Batch>) -> [Latencies; 2] {
+pub(crate) fn drop_references(stage: &Stage, batches: &Receiver<Batch>) -> ByTenant<Latencies> {
     fief_core::prepare_thread();
     let mut samplers = Who::ALL.map(|_| stage.sampler());
     for Batch { who, receipts } in batches {

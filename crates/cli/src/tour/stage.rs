@@ -32,6 +32,9 @@ pub(crate) enum Who {
     Analytics,
 }
 
+/// Something of each tenant, in the order of [`Who::ALL`].
+pub(crate) type ByTenant<T> = [T; Who::ALL.len()];
+
 /// A tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
@@ -59,7 +62,7 @@ pub(crate) struct Stage {
     pub(crate) options: TourOptions,
     /// Raised when the time is up: whoever asks for work stops asking.
     pub(crate) ending: Flag,
-    tenants: [Tenant; 2],
+    tenants: ByTenant<Tenant>,
     clock: Duration,
     yardstick: Arc<()>,
 }
@@ -138,7 +141,7 @@ impl Stage {
 
     /// A generator of random numbers of its own for worker `index` of `who`.
     pub(crate) fn rng(&self, who: Who, index: u32) -> fastrand::Rng {
-        let stream = 2 * u64::from(index) + who as u64;
+        let stream = Who::ALL.len() as u64 * u64::from(index) + who as u64;
         fastrand::Rng::with_seed(self.options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ stream)
     }
 }

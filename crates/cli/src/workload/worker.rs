@@ -1,0 +1,96 @@
+//! A thread that does each piece of its work in a new group.
+
+use anyhow::Result;
+use crossbeam_channel::Sender;
+use fief_core::{Removal, Task};
+
+use crate::{
+    sync::Arc,
+    tour::{
+        cancel::Cancel,
+        dropper::Batch,
+        gate::Generation,
+        sample::{Latencies, Sampler},
+        stage::{Stage, Who},
+        tally::Tally,
+    },
+};
+
+/// A member of one tenant, and what it needs for operations.
+#[derive(Debug)]
+pub(crate) struct Worker<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) who: Who,
+    pub(crate) task: Task,
+    pub(crate) cancel: Arc<Cancel>,
+    pub(crate) dropper: Sender<Batch>,
+    pub(crate) sampler: Sampler,
+}
+
+impl<'a> Worker<'a> {
+    /// # Errors
+    ///
+    /// Those of making a task.
+    pub(crate) fn new(
+        stage: &'a Stage,
+        who: Who,
+        index: u32,
+        dropper: Sender<Batch>,
+    ) -> Result<Self> {
+        let task = stage.registry.create_task(&format!("{}-{index}", who.name()))?;
+        let cancel = Cancel::new(&stage.tenant(who).tally);
+        cancel.stop_with(&task);
+        Ok(Self { stage, who, task, cancel, dropper, sampler: stage.sampler() })
+    }
+
+    /// Does one `piece` of work after the other until the tour ends, whatever is killed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of the registry, and of `piece`.
+    pub(crate) fn run(
+        mut self,
+        mut piece: impl FnMut(&mut Self, &Generation) -> Result<()>,
+    ) -> Result<Latencies> {
+        let gate = &self.stage.tenant(self.who).gate;
+        while let Some(inside) = gate.enter(|now| Ok(self.task.join(&now.group)?))? {
+            while !self.cancel.is_cancelled() && !self.stage.ending.is_raised() {
+                piece(&mut self, &inside.generation)?;
+            }
+            self.task.leave(&self.stage.hierarchy)?;
+            self.cancel.reset();
+        }
+        Ok(self.sampler.into_latencies())
+    }
+
+    /// Does `work` in a new group called `name`, and removes the group unless a kill will.
+    ///
+    /// # Errors
+    ///
+    /// Those of the registry, and of `work`.
+    pub(crate) fn in_new_group(
+        &mut self,
+        generation: &Generation,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let group = generation.group.create_child(name)?;
+        self.tally().groups_made.add(1);
+        self.task.join(&group)?;
+
+        work(self)?;
+
+        if self.cancel.is_cancelled() {
+            return Ok(());
+        }
+        self.task.join(&generation.group)?;
+        group.remove(Removal::Detach)?;
+        self.tally().groups_removed.add(1);
+        Ok(())
+    }
+
+    /// The books of the tenant.
+    pub(crate) fn tally(&self) -> &'a Tally {
+        &self.stage.tenant(self.who).tally
+    }
+}
