@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, value_parser};
 
 /// Control groups inside one process.
@@ -13,7 +15,7 @@ pub(crate) struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs two tenants at full load, kills them in turn, and checks that nothing was lost
+    /// Runs three tenants at full load, kills them in turn, and checks that nothing was lost
     Tour(TourOptions),
 }
 
@@ -31,6 +33,14 @@ pub(crate) struct TourOptions {
     /// TCP port of tenant `api` on 127.0.0.1; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,
+
+    /// Where tenant `backup` makes its directory, instead of where temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Keep that directory and its files, instead of removing them
+    #[arg(long)]
+    pub(crate) keep: bool,
 
     /// Seed of the random requests and queries
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -75,7 +85,8 @@ mod tests {
     fn every_default_is_within_its_bounds() {
         let options = parse("").unwrap();
         assert_eq!((options.seconds, options.threads, options.port), (10, 2, 0));
-        assert!(!options.plain);
+        assert!(!options.plain && !options.keep);
+        assert_eq!(options.dir, None);
         assert_eq!(parse_scale("0.02"), Ok(options.scale));
     }
 

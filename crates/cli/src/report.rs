@@ -1,6 +1,6 @@
 //! What is printed before and after a run.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
@@ -41,13 +41,15 @@ pub(crate) fn intro(stage: &Stage) -> String {
         "\
 {rows} rows of lineitem ({bytes} as text) and the right answers: {took:.1} s.
 
-For {seconds} s two tenants share this process, each in a control group of its own:
+For {seconds} s three tenants share this process, each in a control group of its own:
 
   /                 the root of the tree, where all that is counted adds up
   ├─ api            {threads} threads hash rows for requests, TCP {address}
   │  └─ user-0..{last}   a group for each user; its requests are members of it
-  └─ analytics      {threads} threads group the rows (TPC-H Q1) and sort them
-     └─ query-N     a group for each query, made before it and removed after it
+  ├─ analytics      {threads} threads group the rows (TPC-H Q1) and sort them
+  │  └─ query-N     a group for each query, made before it and removed after it
+  └─ backup         {threads} threads compress the rows into files, and read them back
+     └─ run-N       a group for each file
 
 A controller counts in each group; what it keeps there is the group's css. Each
 operation takes references to the css of its group on one thread, and another
@@ -67,11 +69,12 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
     };
     let clock = stage.clock().as_nanos();
     format!(
-        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n\
+        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n\n\
          Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
          reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
          at the same moments on the same threads: what is slow there too is the machine.\n\n{}",
         indented(&tenants(stage, outcome)),
+        files(stage),
         indented(&latencies(outcome)),
     )
 }
@@ -93,31 +96,39 @@ pub(crate) fn verdicts(stage: &Stage, output: &mut Output) -> usize {
 
 fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
     let mut table = table();
-    table.set_header(["", "api", "analytics", ""]);
+    table.set_header([""].into_iter().chain(Who::ALL.map(Who::name)).chain([""]));
     let seconds = outcome.took.as_secs_f64();
     let mut row = |label: &str, figure: &dyn Fn(&Tally) -> u64, meaning: &str| {
-        let [api, analytics] =
-            Who::ALL.map(|who| HumanCount(figure(&stage.tenant(who).tally)).to_string());
-        table.add_row([label.to_owned(), api, analytics, meaning.to_owned()]);
+        let figures = Who::ALL.map(|who| HumanCount(figure(&stage.tenant(who).tally)).to_string());
+        table.add_row(whole_row(label, figures, meaning));
     };
-    row("operations", &|tally| tally.operations.get(), "requests answered, queries finished");
+    row("operations", &|tally| tally.operations.get(), "requests, queries, files");
     row("  a second", &|tally| per_second(tally.operations.get(), seconds), "");
-    row("  cut short", &|tally| tally.interrupted.get(), "by a kill; not among the operations");
-    row("references taken", &|tally| tally.taken.get(), "one a row hashed, or 4,096 rows read");
+    row("  cut short", &|tally| tally.interrupted.get(), "by a kill");
+    row("references taken", &|tally| tally.taken.get(), "");
     row("references dropped", &|tally| tally.dropped.get(), "on another thread");
-    row("groups made", &|tally| tally.groups_made.get(), "of users; of queries");
+    row("groups made", &|tally| tally.groups_made.get(), "of users, queries, runs");
     row("groups removed", &|tally| tally.groups_removed.get(), "");
-    row("kills", &|tally| tally.kills.get(), "of the whole tenant, at work");
-    row("  css kept alive", &|tally| tally.outlived.get(), "by references, their groups gone");
+    row("kills", &|tally| tally.kills.get(), "of the whole tenant");
+    row("  css kept alive", &|tally| tally.outlived.get(), "by references");
     let slowest = outcome.latencies.each_ref().map(|latencies| {
         latencies
             .slowest_reference()
             .map_or_else(|| "-".to_owned(), |ns| HumanCount(ns).to_string())
     });
-    let [api, analytics] = slowest;
-    table.add_row(["slowest reference", &api, &analytics, "ns, to take or to drop one"]);
-    align_right(&mut table, &[1, 2]);
+    table.add_row(whole_row("slowest reference", slowest, "ns, to take or drop it"));
+    align_right(&mut table, 1..=Who::ALL.len());
     table
+}
+
+fn files(stage: &Stage) -> String {
+    let tally = &stage.tenant(Who::Backup).tally;
+    format!(
+        "{} files hold {} of rows in {}; each was read back and compared.",
+        HumanCount(tally.operations.get()),
+        HumanBytes(tally.bytes.get()),
+        HumanBytes(tally.written.get()),
+    )
 }
 
 fn latencies(outcome: &Outcome) -> Table {
@@ -138,7 +149,7 @@ fn latencies(outcome: &Outcome) -> Table {
             quantile(1.0),
         ]);
     }
-    align_right(&mut table, &[1, 2, 3, 4]);
+    align_right(&mut table, 1..=4);
     table
 }
 
@@ -152,6 +163,10 @@ fn name(op: Op) -> &'static str {
     }
 }
 
+fn whole_row(label: &str, figures: ByTenant<String>, meaning: &str) -> Vec<String> {
+    [label.to_owned()].into_iter().chain(figures).chain([meaning.to_owned()]).collect()
+}
+
 /// The lines of `table`, two columns in, without blanks at their ends.
 fn indented(table: &Table) -> String {
     table.trim_fmt().lines().map(|line| format!(" {line}\n")).collect()
@@ -163,8 +178,8 @@ fn table() -> Table {
     table
 }
 
-fn align_right(table: &mut Table, columns: &[usize]) {
-    for &index in columns {
+fn align_right(table: &mut Table, columns: RangeInclusive<usize>) {
+    for index in columns {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }

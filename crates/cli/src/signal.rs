@@ -1,6 +1,6 @@
 //! Ctrl-C: the first asks the tour to end, the second ends the process.
 
-use std::process;
+use std::{fs, path::PathBuf, process};
 
 use anyhow::{Context as _, Result};
 use crossbeam_channel::Sender;
@@ -15,14 +15,17 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Sends [`Event::Interrupted`] at the first interrupt, and raises the flag that is returned.
 ///
+/// The second removes `directory` as well as it can, and ends the process.
+///
 /// # Errors
 ///
 /// When the handler cannot be installed.
-pub(crate) fn watch(events: Sender<Event>) -> Result<Arc<Flag>> {
+pub(crate) fn watch(events: Sender<Event>, directory: PathBuf) -> Result<Arc<Flag>> {
     let flag = Arc::new(Flag::default());
     let interrupted = Arc::clone(&flag);
     ctrlc::set_handler(move || {
         if interrupted.is_raised() {
+            fs::remove_dir_all(&directory).ok();
             process::exit(i32::from(INTERRUPTED));
         }
         interrupted.raise();

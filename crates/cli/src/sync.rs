@@ -47,6 +47,12 @@ impl Count {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    /// Adds one, and returns what there was before.
+    pub(crate) fn next(&self) -> u64 {
+        // Ordering: Relaxed: one RMW, so that no two callers get the same number.
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Takes the whole number out, leaving zero.
     pub(crate) fn take(&self) -> u64 {
         // Ordering: Relaxed: one RMW, so that no addition is taken twice or lost.

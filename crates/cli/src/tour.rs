@@ -1,6 +1,7 @@
-//! `fief tour`: two tenants at full load under one tree, killed in turn, and nothing lost.
+//! `fief tour`: three tenants at full load under one tree, killed in turn, and nothing lost.
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -21,7 +22,7 @@ use crate::{
         sample::Latencies,
         stage::{ByTenant, Input, Stage, Who},
     },
-    workload::api::Server,
+    workload::{api::Server, archive::Archive},
 };
 
 pub(crate) mod stage;
@@ -79,20 +80,23 @@ impl From<Exit> for ExitCode {
 /// When it cannot run, and when a check is broken.
 pub(crate) fn run(options: TourOptions) -> Result<Exit> {
     let (sender, events) = crossbeam_channel::unbounded();
-    let interrupted = signal::watch(sender.clone())?;
+    let archive = Archive::make(options.dir.as_deref())?;
+    let interrupted = signal::watch(sender.clone(), archive.path().to_owned())?;
     let server = Server::listen(options.port)?;
     let mut output = Output::stdout();
     output.line(format_args!("fief tour: making TPC-H data, scale factor {} ...", options.scale));
     let Some(input) = Input::make(options.scale, &interrupted)? else {
         return Ok(Exit::Interrupted);
     };
-    let stage = Stage::new(options, input, server.address())?;
+    let stage = Stage::new(options, input, archive, server.address())?;
     output.line(report::intro(&stage));
 
     let outcome = perform(&stage, &server, &sender, &events, &mut output)?;
     output.line(report::tables(&stage, &outcome));
     let broken = report::verdicts(&stage, &mut output);
-    clear(&stage)?;
+    if let Some(kept) = clear(stage)? {
+        output.line(format_args!("\nKept: {}", kept.display()));
+    }
     output.finish()?;
     match broken {
         0 => Ok(Exit::Success),
@@ -167,10 +171,11 @@ fn conduct(
     }
 }
 
-/// Takes down what is left: the controller and the hierarchy.
-fn clear(stage: &Stage) -> Result<()> {
+/// Takes down what is left: the controller, the hierarchy and the files; returns where these are
+/// kept, if they are.
+fn clear(stage: Stage) -> Result<Option<PathBuf>> {
     stage.queries.unbind()?;
     stage.queries.unregister()?;
     stage.hierarchy.destroy()?;
-    Ok(())
+    stage.archive.end(stage.options.keep)
 }

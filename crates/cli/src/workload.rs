@@ -2,6 +2,8 @@
 
 pub(crate) mod analytics;
 pub(crate) mod api;
+pub(crate) mod archive;
+pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod data;
 pub(crate) mod protocol;

@@ -1,8 +1,10 @@
 //! Runs the binary, as people do.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::TcpListener,
+    path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
@@ -74,9 +76,10 @@ fn a_tour_does_its_work_and_every_check_holds() {
         "  ok      css made = freed + live root",
         "  ok      operations at root = done",
         "  ok      rows charged to the root       0\n",
-        "  ok      wrong answers                  0 of ",
+        "  ok      wrong answers and files        0 of ",
         "/api killed: ",
         "/analytics killed: ",
+        "/backup killed: ",
         "The tenants, after 2.",
         " checks hold: nothing was lost.\n",
     ] {
@@ -161,7 +164,7 @@ fn a_reader_that_goes_away_ends_the_run_quietly() {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_output_that_cannot_be_written_is_an_error() {
-    let full = std::fs::File::create("/dev/full").expect("Linux has this device");
+    let full = fs::File::create("/dev/full").expect("Linux has this device");
     let output = tour(&["--seconds", "1"]).stdout(full).output().expect("the binary starts");
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -169,4 +172,91 @@ fn an_output_that_cannot_be_written_is_an_error() {
         "{}",
         stderr(&output)
     );
+}
+
+/// The names in `directory`.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("the directory is there");
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("names are ASCII");
+    entries.map(|entry| name(entry.expect("the directory can be read"))).collect()
+}
+
+fn argument(path: &Path) -> &str {
+    path.to_str().expect("temporary files have plain names")
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named_before_anything_is_done() {
+    let file = tempfile::NamedTempFile::new().expect("there is room");
+    let missing = file.path().with_extension("missing");
+    for (path, why) in [(file.path(), "Not a directory"), (&missing, "No such file or directory")] {
+        let output = run(&["--dir", argument(path)]);
+        assert_eq!(output.status.code(), Some(1));
+        let expected = format!("error: cannot make a directory: {why}");
+        let error = stderr(&output);
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(error.contains(argument(path)) && error.contains("--dir"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn files_are_removed_at_the_end() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let output = run(&["--seconds", "1", "--dir", argument(directory.path())]);
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains("each was read back and compared."), "{}", stdout(&output));
+    assert_eq!(names(directory.path()), [""; 0]);
+}
+
+#[test]
+fn files_that_are_kept_hold_the_rows() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let output = run(&["--seconds", "1", "--keep", "--dir", argument(directory.path())]);
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    let (_, kept) = stdout(&output).split_once("\nKept: ").expect("the place is told");
+    let kept = Path::new(kept.trim_end());
+    assert_eq!(kept.parent(), Some(directory.path()));
+
+    // All six thousand rows fit into one file, written again by each run.
+    assert_eq!(names(kept), ["lineitem-0.tbl.gz"]);
+    let file = fs::File::open(kept.join("lineitem-0.tbl.gz")).expect("it can be read");
+    let mut rows = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut rows).expect("it is a gzip file");
+    assert!(rows.ends_with("|\n"));
+    let count = rows.lines().inspect(|row| assert_eq!(row.matches('|').count(), 16)).count();
+    assert!(stdout(&output).contains(&format!("6,{:03} rows of lineitem", count - 6000)));
+}
+
+/// A limit on the size of files stands for a full disk.
+#[test]
+#[cfg(unix)]
+fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let line = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+    let tour = tour(&["--seconds", "600", "--dir", argument(directory.path())]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", line, "sh"]).arg(tour.get_program()).args(tour.get_args());
+    let output = limited.env("RUST_BACKTRACE", "1").output().expect("there is a shell");
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let error = stderr(&output);
+    let expected = format!("failed: cannot write to {}", directory.path().display());
+    assert!(error.starts_with("error: thread backup-"), "{error}");
+    assert!(error.contains(&expected), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert_eq!(names(directory.path()), [""; 0]);
+}
+
+#[test]
+#[cfg(unix)]
+fn interrupts_leave_no_files_behind() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let arguments = ["--scale", "1", "--dir", argument(directory.path())];
+    let (child, _lines) = start_and_read_to(&arguments, "making TPC-H data");
+    assert_eq!(names(directory.path()).len(), 1);
+    interrupt(&child);
+    interrupt(&child);
+    assert_eq!(end(child), (Some(130), String::new()));
+    assert_eq!(names(directory.path()), [""; 0]);
 }

@@ -115,7 +115,7 @@ impl Books {
             Verdict::equal("operations at root = done", operations, [operations_done]),
             Verdict::equal("rows at root = read", rows, [rows_done]),
             Verdict::equal("bytes at root = read", bytes, [bytes_done]),
-            Verdict::zero("wrong answers", self.wrong).of(self.checked, "compared"),
+            Verdict::zero("wrong answers and files", self.wrong).of(self.checked, "compared"),
             Verdict::zero("panics in the controller", self.panics),
         ]
     }
@@ -219,7 +219,7 @@ mod tests {
             (Books { counted: [4, 50, 500], ..SOUND }, "operations at root = done"),
             (Books { counted: [5, 51, 500], ..SOUND }, "rows at root = read"),
             (Books { done: [5, 50, 501], ..SOUND }, "bytes at root = read"),
-            (Books { wrong: 1, ..SOUND }, "wrong answers"),
+            (Books { wrong: 1, ..SOUND }, "wrong answers and files"),
             (Books { panics: 1, ..SOUND }, "panics in the controller"),
         ];
         for (books, claim) in cases {
@@ -233,7 +233,7 @@ mod tests {
         let lines: Vec<String> = verdicts.iter().map(Verdict::to_string).collect();
         assert_eq!(lines[0], "  BROKEN  references taken = dropped     1,000 ≠ 999");
         assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 9 + 0");
-        assert_eq!(lines[12], "  ok      wrong answers                  0 of 5 compared");
+        assert_eq!(lines[12], "  ok      wrong answers and files        0 of 5 compared");
 
         let verdict = &Books { css_made: 11, css_live: 2, ..SOUND }.verdicts()[2];
         let line =

@@ -16,6 +16,7 @@ use crate::{
     workload::{
         analytics::Analyst,
         api::{self, Server},
+        backup::Archivist,
         client::Client,
     },
 };
@@ -101,6 +102,10 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         let worker = Analyst::new(self.stage, index, self.batches.clone())?;
         let worker = self.spawn(format!("analytics-{index}"), move || worker.run())?;
         self.workers.push((Who::Analytics, worker));
+
+        let worker = Archivist::new(self.stage, index, self.batches.clone())?;
+        let worker = self.spawn(format!("backup-{index}"), move || worker.run())?;
+        self.workers.push((Who::Backup, worker));
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct Kill {
 /// The kills of a tour of `seconds`: about one every two seconds, each tenant in turn and at least
 /// once, evenly spread and neither at the start nor at the end.
 pub(crate) fn kills(seconds: u64) -> impl Iterator<Item = Kill> {
-    let count = u32::try_from(seconds / 2).unwrap_or(u32::MAX).max(2);
+    let count = u32::try_from(seconds / 2).unwrap_or(u32::MAX).max(3);
     let run = Duration::from_secs(seconds);
     (1..=count).zip(Who::ALL.into_iter().cycle()).map(move |(number, who)| Kill {
         at: run.mul_f64(f64::from(number) / f64::from(count + 1)),

@@ -18,6 +18,7 @@ use crate::{
         tally::Tally,
     },
     workload::{
+        archive::Archive,
         data::Lineitem,
         query::{Answer, Query},
     },
@@ -30,6 +31,8 @@ pub(crate) enum Who {
     Api,
     /// Runs queries.
     Analytics,
+    /// Writes files.
+    Backup,
 }
 
 /// Something of each tenant, in the order of [`Who::ALL`].
@@ -51,13 +54,14 @@ pub(crate) struct Input {
     pub(crate) took: Duration,
 }
 
-/// The tree, the tenants, the data, and where to reach the server.
+/// The tree, the tenants, the data and the files, and where to reach the server.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) registry: Registry,
     pub(crate) hierarchy: Hierarchy,
     pub(crate) queries: Controller<Queries>,
     pub(crate) input: Input,
+    pub(crate) archive: Archive,
     pub(crate) address: SocketAddr,
     pub(crate) options: TourOptions,
     /// Raised when the time is up: whoever asks for work stops asking.
@@ -68,12 +72,13 @@ pub(crate) struct Stage {
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 2] = [Self::Api, Self::Analytics];
+    pub(crate) const ALL: [Self; 3] = [Self::Api, Self::Analytics, Self::Backup];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::Analytics => "analytics",
+            Self::Backup => "backup",
         }
     }
 
@@ -82,6 +87,7 @@ impl Who {
         match self {
             Self::Api => "requests",
             Self::Analytics => "queries",
+            Self::Backup => "files",
         }
     }
 }
@@ -107,7 +113,12 @@ impl Stage {
     /// # Errors
     ///
     /// Those of the registry.
-    pub(crate) fn new(options: TourOptions, input: Input, address: SocketAddr) -> Result<Self> {
+    pub(crate) fn new(
+        options: TourOptions,
+        input: Input,
+        archive: Archive,
+        address: SocketAddr,
+    ) -> Result<Self> {
         let registry = Registry::new();
         let hierarchy = registry.create_hierarchy("by-tenant")?;
         let queries = registry.register(Queries::default())?;
@@ -117,6 +128,7 @@ impl Stage {
             hierarchy,
             queries,
             input,
+            archive,
             address,
             options,
             ending: Flag::default(),
@@ -159,7 +171,8 @@ pub(crate) mod tests {
         let Command::Tour(options) =
             Options::try_parse_from(["fief", "tour", "--scale", "0.001"]).unwrap().command;
         let input = Input::make(options.scale, &Flag::default()).unwrap().unwrap();
-        Stage::new(options, input, address).unwrap()
+        let archive = Archive::make(None).unwrap();
+        Stage::new(options, input, archive, address).unwrap()
     }
 
     #[test]

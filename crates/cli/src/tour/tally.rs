@@ -5,15 +5,17 @@ use crate::sync::Count;
 /// The books of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Requests answered, or queries finished.
+    /// Requests answered, queries finished, or files written.
     pub(crate) operations: Count,
     /// Bytes these operations read.
     pub(crate) bytes: Count,
     /// Rows read, also by operations that were cut short.
     pub(crate) rows: Count,
-    /// Answers compared with what they must be.
+    /// Bytes of the files written.
+    pub(crate) written: Count,
+    /// Answers and files compared with what they must be.
     pub(crate) checked: Count,
-    /// Answers that were not what they must be.
+    /// Answers and files that were not what they must be.
     pub(crate) wrong: Count,
     /// Operations that a kill cut short, as the one who asked saw it.
     pub(crate) interrupted: Count,

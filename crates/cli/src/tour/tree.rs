@@ -46,7 +46,7 @@ pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
     let group = make(&stage.hierarchy.root(), who.name())?;
     let users = match who {
         Who::Api => 0..USERS,
-        Who::Analytics => 0..0,
+        Who::Analytics | Who::Backup => 0..0,
     };
     let users = users.map(|user| make(&group, &format!("user-{user}"))).collect::<Result<_>>()?;
     stage.tenant(who).gate.open(Generation { group, users });

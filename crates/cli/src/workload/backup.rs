@@ -1,0 +1,85 @@
+//! Tenant `backup`: every file in a group of its own.
+
+use anyhow::{Context as _, Result};
+use crossbeam_channel::Sender;
+
+use crate::{
+    tour::{
+        cancel::Cancel,
+        dropper::Batch,
+        operation::Operation,
+        sample::{Latencies, Sampler},
+        stage::{Stage, Who},
+    },
+    workload::{
+        archive::{Digest, Slice, Written},
+        worker::Worker,
+    },
+};
+
+/// A thread that writes one file after the other.
+#[derive(Debug)]
+pub(crate) struct Archivist<'a>(Worker<'a>);
+
+impl<'a> Archivist<'a> {
+    /// # Errors
+    ///
+    /// Those of making a task.
+    pub(crate) fn new(stage: &'a Stage, index: u32, dropper: Sender<Batch>) -> Result<Self> {
+        Ok(Self(Worker::new(stage, Who::Backup, index, dropper)?))
+    }
+
+    /// Works until the tour ends, whatever is killed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of the registry, and of writing and reading files.
+    pub(crate) fn run(self) -> Result<Latencies> {
+        self.0.run(|worker, generation| {
+            let slice = worker.stage.archive.next_slice(&worker.stage.input.data);
+            let name = format!("run-{}", slice.number);
+            worker.in_new_group(generation, &name, |worker| back_up(worker, &slice))
+        })
+    }
+}
+
+/// Writes a file, reads it back, and compares.
+fn back_up(worker: &mut Worker<'_>, slice: &Slice) -> Result<()> {
+    let tally = worker.tally();
+    let Worker { stage, who, task, cancel, dropper, sampler } = worker;
+    let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
+    match write(stage, slice, &mut operation, sampler, cancel)? {
+        None => tally.interrupted.add(1),
+        Some(written) => {
+            let text = stage.input.data.text(slice.rows.clone()).unwrap_or_default();
+            tally.checked.add(1);
+            if written.read_back()? == Some(Digest::of(text)) {
+                tally.written.add(written.keep_as(slice)?);
+                operation.count(text.len() as u64);
+            } else {
+                tally.wrong.add(1);
+            }
+        }
+    }
+    operation.hand_over()
+}
+
+/// Compresses the rows of `slice`, block after block; `None` if that was cut short.
+fn write<'a>(
+    stage: &'a Stage,
+    slice: &Slice,
+    operation: &mut Operation<'_>,
+    sampler: &mut Sampler,
+    cancel: &Cancel,
+) -> Result<Option<Written<'a>>> {
+    let mut draft = stage.archive.begin()?;
+    for block in slice.blocks() {
+        operation.charge(block.len() as u64, sampler);
+        if cancel.is_cancelled() {
+            return Ok(None);
+        }
+        let text = stage.input.data.text(block).context("a slice is of rows that exist")?;
+        draft.write(text)?;
+    }
+    draft.finish().map(Some)
+}
