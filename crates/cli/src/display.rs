@@ -34,6 +34,7 @@ struct Live {
     lines: MultiProgress,
     time: ProgressBar,
     tenants: ByTenant<ProgressBar>,
+    notices: ProgressBar,
 }
 
 /// What a tenant had done when it was last shown.
@@ -42,6 +43,13 @@ struct Meter {
     at: Instant,
     operations: u64,
     taken: u64,
+}
+
+/// What came to the release agent so far.
+#[derive(Clone, Copy, Debug)]
+struct Notices {
+    made: u64,
+    removed: u64,
 }
 
 /// How a tenant does, in operations and references per second.
@@ -80,15 +88,17 @@ impl<'a> Display<'a> {
             self.next += self.apart;
         }
         let paces = Who::ALL.map(|who| self.pace(who, now));
+        let notices = self.notices();
         let since = now - self.start;
         match &self.live {
-            Some(live) => live.draw(since, paces),
+            Some(live) => live.draw(since, paces, notices),
             None => {
                 let [first, others @ ..] = paces;
                 output.line(format_args!("{}  {first}", Seconds(since)));
                 for pace in others {
                     output.line(format_args!("{:9}{pace}", ""));
                 }
+                output.line(format_args!("{:9}{notices}", ""));
             }
         }
     }
@@ -110,6 +120,12 @@ impl<'a> Display<'a> {
         }
     }
 
+    fn notices(&self) -> Notices {
+        let removed = |who| self.stage.tenant(who).tally.groups_on_notice.get();
+        let removed = Who::ALL.into_iter().map(removed).sum();
+        Notices { made: self.stage.registry.stats().notices, removed }
+    }
+
     fn pace(&mut self, who: Who, now: Instant) -> Pace {
         let tally = &self.stage.tenant(who).tally;
         let current =
@@ -117,7 +133,7 @@ impl<'a> Display<'a> {
         let before = std::mem::replace(&mut self.meters[who as usize], current);
         let seconds = (now - before.at).as_secs_f64();
         let rate = |now: u64, before: u64| per_second(now - before, seconds);
-        let removed = tally.groups_removed.get();
+        let removed = tally.groups_removed();
         Pace {
             who,
             operations: rate(current.operations, before.operations),
@@ -135,19 +151,21 @@ impl Live {
             ProgressStyle::with_template(template).expect("the template is a constant that parses")
         };
         let time = ProgressBar::new(seconds * 1000).with_style(style("[{bar:50}] {msg}"));
-        let tenant = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
-        let tenants = Who::ALL.map(|_| tenant());
+        let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
+        let tenants = Who::ALL.map(|_| line());
+        let notices = line();
         let time = lines.insert(0, time);
-        Self { lines, time, tenants }
+        Self { lines, time, tenants, notices }
     }
 
-    fn draw(&self, since: Duration, paces: ByTenant<Pace>) {
+    fn draw(&self, since: Duration, paces: ByTenant<Pace>, notices: Notices) {
         let total = self.time.length().unwrap_or_default() / 1000;
         self.time.set_position(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self.time.set_message(format!("{} of {total} s", Seconds(since)));
         for (line, pace) in self.tenants.iter().zip(paces) {
             line.set_message(pace.to_string());
         }
+        self.notices.set_message(notices.to_string());
     }
 }
 
@@ -165,17 +183,29 @@ impl fmt::Display for Pace {
     }
 }
 
+impl fmt::Display for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:10} {:>9} notices    {:>10} groups removed on notice",
+            "agent",
+            HumanCount(self.made).to_string(),
+            HumanCount(self.removed).to_string(),
+        )
+    }
+}
+
 impl fmt::Display for Killed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "/{} killed: {} members stopped, {} groups removed\n{:9}\
-             while {} css were referenced, and made again, in {:.1} ms",
+            "/{} killed: {} members stopped; strict removal refused,\n{:9}\
+             {} css in use; {} groups detached, and made again, in {:.1} ms",
             self.who.name(),
             self.members,
-            self.groups,
             "",
             self.outlived,
+            self.groups,
             self.took.as_secs_f64() * 1000.0,
         )
     }
@@ -212,6 +242,8 @@ mod tests {
             groups: 9999,
         };
         assert!(pace.to_string().len() <= 80 - 9, "{pace}");
+        let notices = Notices { made: 99_999_999, removed: 99_999_999 };
+        assert!(notices.to_string().len() <= 80 - 9, "{notices}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     report::verdict::Books,
     tour::{
         Ended,
+        agent::Service,
         sample::{Latencies, Op, SAMPLE_EVERY},
         stage::{ByTenant, Stage, Who},
         tally::Tally,
@@ -28,6 +29,7 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
     /// How long reference operations took, by tenant.
     pub(crate) latencies: ByTenant<Latencies>,
+    pub(crate) service: Service,
 }
 
 /// Says what is about to run.
@@ -47,15 +49,22 @@ For {seconds} s three tenants share this process, each in a control group of its
   ├─ api            {threads} threads hash rows for requests, TCP {address}
   │  └─ user-0..{last}   a group for each user; its requests are members of it
   ├─ analytics      {threads} threads group the rows (TPC-H Q1) and sort them
-  │  └─ query-N     a group for each query, made before it and removed after it
+  │  └─ query-N     a group for each query
   └─ backup         {threads} threads compress the rows into files, and read them back
      └─ run-N       a group for each file
 
 A controller counts in each group; what it keeps there is the group's css. Each
 operation takes references to the css of its group on one thread, and another
-thread drops them. The tenants are killed in turn, at work: their groups are
-removed while references to their css are out, and made again. At the end, all
-must add up.
+thread drops them. Groups go in two ways:
+
+  on notice   When their last member and their last reference are gone, the
+              release agent is told, and removes them strictly: all runs, and
+              half of the queries.
+  detached    At once, and their css live on until the references are gone: the
+              other queries, and tenants that are killed in turn, at work, and
+              made again.
+
+At the end, all must add up.
 "
     )
 }
@@ -69,20 +78,21 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
     };
     let clock = stage.clock().as_nanos();
     format!(
-        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n\n\
+        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n\
          Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
          reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
          at the same moments on the same threads: what is slow there too is the machine.\n\n{}",
         indented(&tenants(stage, outcome)),
         files(stage),
+        notices(stage, &outcome.service),
         indented(&latencies(outcome)),
     )
 }
 
 /// Prints the verdict on each invariant; returns how many are broken.
-pub(crate) fn verdicts(stage: &Stage, output: &mut Output) -> usize {
+pub(crate) fn verdicts(stage: &Stage, outcome: &Outcome, output: &mut Output) -> usize {
     output.line("Checks, after everything was removed:\n");
-    let verdicts = Books::of(stage).verdicts();
+    let verdicts = Books::of(stage, outcome.service).verdicts();
     for verdict in &verdicts {
         output.line(verdict);
     }
@@ -108,7 +118,8 @@ fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
     row("references taken", &|tally| tally.taken.get(), "");
     row("references dropped", &|tally| tally.dropped.get(), "on another thread");
     row("groups made", &|tally| tally.groups_made.get(), "of users, queries, runs");
-    row("groups removed", &|tally| tally.groups_removed.get(), "");
+    row("  detached", &|tally| tally.groups_detached.get(), "by kills, by workers");
+    row("  on notice", &|tally| tally.groups_on_notice.get(), "strictly, by the agent");
     row("kills", &|tally| tally.kills.get(), "of the whole tenant");
     row("  css kept alive", &|tally| tally.outlived.get(), "by references");
     let slowest = outcome.latencies.each_ref().map(|latencies| {
@@ -128,6 +139,20 @@ fn files(stage: &Stage) -> String {
         HumanCount(tally.operations.get()),
         HumanBytes(tally.bytes.get()),
         HumanBytes(tally.written.get()),
+    )
+}
+
+fn notices(stage: &Stage, service: &Service) -> String {
+    let sum = |figure: fn(&Tally) -> u64| -> u64 {
+        Who::ALL.into_iter().map(|who| figure(&stage.tenant(who).tally)).sum()
+    };
+    format!(
+        "The release agent had {} notices. It removed {} groups strictly, and was\n\
+         refused {}; {} were in use again, or gone, before it tried.",
+        HumanCount(stage.registry.stats().notices),
+        HumanCount(sum(|tally| tally.groups_on_notice.get())),
+        HumanCount(sum(|tally| tally.refused.get())),
+        HumanCount(service.stats.moot + sum(|tally| tally.gone.get())),
     )
 }
 

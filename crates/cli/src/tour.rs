@@ -17,6 +17,7 @@ use crate::{
     signal,
     sync::thread,
     tour::{
+        agent::PATIENCE,
         crew::Crew,
         dropper::Batch,
         sample::Latencies,
@@ -28,6 +29,7 @@ use crate::{
 pub(crate) mod stage;
 pub(crate) mod controller;
 pub(crate) mod tree;
+pub(crate) mod agent;
 pub(crate) mod gate;
 pub(crate) mod cancel;
 pub(crate) mod operation;
@@ -93,7 +95,7 @@ pub(crate) fn run(options: TourOptions) -> Result<Exit> {
 
     let outcome = perform(&stage, &server, &sender, &events, &mut output)?;
     output.line(report::tables(&stage, &outcome));
-    let broken = report::verdicts(&stage, &mut output);
+    let broken = report::verdicts(&stage, &outcome, &mut output);
     if let Some(kept) = clear(stage)? {
         output.line(format_args!("\nKept: {}", kept.display()));
     }
@@ -113,6 +115,7 @@ fn perform(
     events: &Receiver<Event>,
     output: &mut Output,
 ) -> Result<Outcome> {
+    let agent = agent::start(stage)?;
     let start = Instant::now();
     let (run, took, latencies) = thread::scope(|scope| {
         let (mut crew, batches) = Crew::new(scope, stage, server, sender.clone());
@@ -125,13 +128,14 @@ fn perform(
     });
     let latencies: ByTenant<Latencies> = latencies?;
     let ended = run?;
+    let service = agent::retire(stage, agent, PATIENCE)?;
     for who in Who::ALL {
         if let Some(group) = stage.hierarchy.root().child(who.name()) {
-            tree::remove(stage, who, &group)?;
+            tree::detach(stage, who, &group)?;
         }
     }
     stage.registry.wait_reclaimed()?;
-    Ok(Outcome { ended, took, latencies })
+    Ok(Outcome { ended, took, latencies, service })
 }
 
 /// Lets the tenants work, kills them on schedule, and shows how they do.
@@ -153,6 +157,7 @@ fn conduct(
         if let Some(due) = kills.next_if(|kill| start + kill.at <= now) {
             let killed = tree::kill(stage, due.who, dropper)?;
             display.killed(&killed, output);
+            continue;
         }
         display.show(now, output);
         if now >= end {

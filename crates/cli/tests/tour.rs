@@ -73,6 +73,9 @@ fn a_tour_does_its_work_and_every_check_holds() {
         "rows of lineitem",
         "  ok      references taken = dropped",
         "  ok      groups made = removed + live",
+        "  ok      notices = removed + in use",
+        "  ok      refusals = kills + agent's     ",
+        "  ok      groups the agent left          0\n",
         "  ok      css made = freed + live root",
         "  ok      operations at root = done",
         "  ok      rows charged to the root       0\n",
@@ -172,6 +175,34 @@ fn an_output_that_cannot_be_written_is_an_error() {
         "{}",
         stderr(&output)
     );
+}
+
+/// The figures of the tenants in the row called `name`.
+fn row(output: &Output, name: &str) -> [u64; 3] {
+    let (_, table) = stdout(output).split_once("The tenants, after ").expect("there is a table");
+    let row = table.lines().find_map(|line| line.trim().strip_prefix(name));
+    let figures = row.expect("there is such a row").split_whitespace().take(3);
+    let figures: Vec<u64> =
+        figures.map(|figure| figure.replace(',', "").parse().expect("a number")).collect();
+    figures.try_into().expect("one for each tenant")
+}
+
+#[test]
+fn groups_go_both_ways_and_each_notice_is_accounted_for() {
+    let output = run(&["--seconds", "2"]);
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    let made = row(&output, "groups made");
+    let (detached, on_notice) = (row(&output, "detached"), row(&output, "on notice"));
+    for tenant in 0..3 {
+        assert_eq!(made[tenant], detached[tenant] + on_notice[tenant], "{}", stdout(&output));
+        // A kill detaches the tenant's own group, and the agent has what is left at the end.
+        assert!(detached[tenant] > 0 && on_notice[tenant] > 0, "{}", stdout(&output));
+    }
+    let text = stdout(&output);
+    let (_, notices) = text.split_once("The release agent had ").expect("it is told");
+    let (notices, _) = notices.split_once(' ').expect("there is more text");
+    let notices: u64 = notices.replace(',', "").parse().expect("a number");
+    assert!(notices >= on_notice.iter().sum(), "{text}");
 }
 
 /// The names in `directory`.

@@ -4,7 +4,10 @@ use std::fmt;
 
 use indicatif::HumanCount;
 
-use crate::tour::stage::{Stage, Who};
+use crate::tour::{
+    agent::Service,
+    stage::{Stage, Who},
+};
 
 /// Everything that is compared, once all is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,10 +15,24 @@ pub(crate) struct Books {
     taken: u64,
     dropped: u64,
     groups_made: u64,
-    groups_removed: u64,
+    groups_detached: u64,
+    groups_on_notice: u64,
     groups_live: u64,
     /// Groups that are removed, but whose css are not all released.
     groups_dying: u64,
+    /// Groups that the release agent left at the end.
+    groups_left: u64,
+    /// Notices of groups that were of no use.
+    notices: u64,
+    /// Groups that the release agent was told of, and notices that it had for others.
+    agent_told: u64,
+    agent_moot: u64,
+    /// Groups that came into use before the agent tried, and those that were gone.
+    refused: u64,
+    gone: u64,
+    /// Strict removals that were refused, as the registry counts them: one for each kill, too.
+    refusals: u64,
+    kills: u64,
     css_made: u64,
     css_freed: u64,
     css_live: u64,
@@ -51,7 +68,7 @@ pub(crate) struct Verdict {
 
 impl Books {
     /// Reads the books of a tour that is over.
-    pub(crate) fn of(stage: &Stage) -> Self {
+    pub(crate) fn of(stage: &Stage, service: Service) -> Self {
         let sum = |count: fn(&crate::tour::tally::Tally) -> u64| {
             Who::ALL.into_iter().map(|who| count(&stage.tenant(who).tally)).sum()
         };
@@ -62,9 +79,18 @@ impl Books {
             taken: sum(|tally| tally.taken.get()),
             dropped: sum(|tally| tally.dropped.get()),
             groups_made: sum(|tally| tally.groups_made.get()),
-            groups_removed: sum(|tally| tally.groups_removed.get()),
+            groups_detached: sum(|tally| tally.groups_detached.get()),
+            groups_on_notice: sum(|tally| tally.groups_on_notice.get()),
             groups_live: stage.hierarchy.root().descendant_count().into(),
             groups_dying: stats.cgroups_dying,
+            groups_left: service.left,
+            notices: stats.notices,
+            agent_told: service.stats.told,
+            agent_moot: service.stats.moot,
+            refused: sum(|tally| tally.refused.get()),
+            gone: sum(|tally| tally.gone.get()),
+            refusals: stats.removals_refused,
+            kills: sum(|tally| tally.kills.get()),
             css_made: ledger.made.get(),
             css_freed: stats.css_freed,
             css_live: stats.css_online + stats.css_dying,
@@ -95,13 +121,19 @@ impl Books {
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
         let [operations, rows, bytes] = self.counted;
         let [operations_done, rows_done, bytes_done] = self.done;
-        let groups = [self.groups_removed, self.groups_live];
+        let groups = [self.groups_detached, self.groups_on_notice, self.groups_live];
+        let acted_on = self.groups_on_notice + self.refused + self.gone;
+        let notices = [self.groups_on_notice, self.refused + self.gone + self.agent_moot];
         let css = [self.css_freed, self.css_live];
         vec![
             Verdict::equal("references taken = dropped", self.taken, [self.dropped]),
             Verdict::equal("groups made = removed + live", self.groups_made, groups)
                 .and(self.groups_live == 0, "some are live")
                 .and(self.groups_dying == 0, "references keep some of them"),
+            Verdict::equal("notices = removed + in use", self.notices, notices)
+                .and(self.agent_told == acted_on, "not each was acted on"),
+            Verdict::equal("refusals = kills + agent's", self.refusals, [self.kills, self.refused]),
+            Verdict::zero("groups the agent left", self.groups_left),
             Verdict::equal("css made = freed + live root", self.css_made, css)
                 .and(self.css_live == 1, "more than the root's is live"),
             Verdict::equal("css freed = released", self.css_freed, [self.css_released])
@@ -166,9 +198,18 @@ mod tests {
         taken: 1_000,
         dropped: 1_000,
         groups_made: 9,
-        groups_removed: 9,
+        groups_detached: 5,
+        groups_on_notice: 4,
         groups_live: 0,
         groups_dying: 0,
+        groups_left: 0,
+        notices: 7,
+        agent_told: 6,
+        agent_moot: 1,
+        refused: 1,
+        gone: 1,
+        refusals: 3,
+        kills: 2,
         css_made: 10,
         css_freed: 9,
         css_live: 1,
@@ -202,10 +243,15 @@ mod tests {
     fn each_difference_breaks_its_own_claim() {
         let cases = [
             (Books { dropped: 999, ..SOUND }, "references taken = dropped"),
-            (Books { groups_removed: 8, ..SOUND }, "groups made = removed + live"),
-            (Books { groups_removed: 8, groups_live: 1, ..SOUND }, "groups made = removed + live"),
+            (Books { groups_detached: 4, ..SOUND }, "groups made = removed + live"),
+            (Books { groups_detached: 4, groups_live: 1, ..SOUND }, "groups made = removed + live"),
             (Books { groups_live: 1, ..SOUND }, "groups made = removed + live"),
             (Books { groups_dying: 1, ..SOUND }, "groups made = removed + live"),
+            (Books { notices: 8, ..SOUND }, "notices = removed + in use"),
+            (Books { notices: 6, ..SOUND }, "notices = removed + in use"),
+            (Books { agent_told: 5, ..SOUND }, "notices = removed + in use"),
+            (Books { refusals: 2, ..SOUND }, "refusals = kills + agent's"),
+            (Books { groups_left: 1, ..SOUND }, "groups the agent left"),
             (Books { css_made: 11, ..SOUND }, "css made = freed + live root"),
             (Books { css_made: 11, css_live: 2, ..SOUND }, "css made = freed + live root"),
             (Books { css_released: 8, ..SOUND }, "css freed = released"),
@@ -232,10 +278,10 @@ mod tests {
         let verdicts = Books { dropped: 999, ..SOUND }.verdicts();
         let lines: Vec<String> = verdicts.iter().map(Verdict::to_string).collect();
         assert_eq!(lines[0], "  BROKEN  references taken = dropped     1,000 ≠ 999");
-        assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 9 + 0");
-        assert_eq!(lines[12], "  ok      wrong answers and files        0 of 5 compared");
+        assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 5 + 4 + 0");
+        assert_eq!(lines[15], "  ok      wrong answers and files        0 of 5 compared");
 
-        let verdict = &Books { css_made: 11, css_live: 2, ..SOUND }.verdicts()[2];
+        let verdict = &Books { css_made: 11, css_live: 2, ..SOUND }.verdicts()[5];
         let line =
             "  BROKEN  css made = freed + live root   11 = 9 + 2; more than the root's is live";
         assert_eq!(verdict.to_string(), line);

@@ -24,7 +24,14 @@ pub(crate) struct Tally {
     /// References dropped, on another thread.
     pub(crate) dropped: Count,
     pub(crate) groups_made: Count,
-    pub(crate) groups_removed: Count,
+    /// Groups removed by detaching them, whatever refers to their css.
+    pub(crate) groups_detached: Count,
+    /// Groups that the agent removed strictly.
+    pub(crate) groups_on_notice: Count,
+    /// Strict removals that were refused: somebody had come to use the group again.
+    pub(crate) refused: Count,
+    /// Groups that were gone before the agent could remove them.
+    pub(crate) gone: Count,
     /// How many times the tenant was killed.
     pub(crate) kills: Count,
     /// Members that a kill says it told to stop.
@@ -33,4 +40,10 @@ pub(crate) struct Tally {
     pub(crate) heard: Count,
     /// Css that references kept alive when their group was removed by a kill.
     pub(crate) outlived: Count,
+}
+
+impl Tally {
+    pub(crate) fn groups_removed(&self) -> u64 {
+        self.groups_detached.get() + self.groups_on_notice.get()
+    }
 }

@@ -1,10 +1,13 @@
 //! Making and removing the groups of a tenant.
 
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use crossbeam_channel::Sender;
-use fief_core::{Cgroup, Removal};
+use fief_core::{Cgroup, Removal, RemoveError};
 
 use crate::tour::{
     controller::Receipt,
@@ -44,6 +47,8 @@ pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
         Ok(group)
     };
     let group = make(&stage.hierarchy.root(), who.name())?;
+    // Groups inherit it: all of this tenant are left to the release agent.
+    group.set_notify_on_release(who == Who::Backup)?;
     let users = match who {
         Who::Api => 0..USERS,
         Who::Analytics | Who::Backup => 0..0,
@@ -53,24 +58,28 @@ pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
     Ok(())
 }
 
-/// Kills `who` at work, removes all its groups while references to their css are out, and makes
+/// Kills `who` at work, detaches all its groups while references to their css are out, and makes
 /// them again.
 ///
 /// # Errors
 ///
-/// Those of the registry.
+/// Those of the registry; and when strict removal is not refused, though there are references.
 pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<Killed> {
     let start = Instant::now();
     let tenant = stage.tenant(who);
     tenant.gate.close();
     let group = stage.hierarchy.lookup(&format!("/{}", who.name()))?;
+    // It keeps the release agent off the tenant's own group, when its members have left.
+    let keep = take_references(stage, who, iter::once(group.clone()));
     let members = u64::try_from(group.kill()?)?;
     tenant.gate.wait_until_empty();
 
-    let held = take_references(stage, who, &group);
+    let held = take_references(stage, who, group.descendants_post());
     let outlived = u64::try_from(held.len())?;
-    let groups = remove(stage, who, &group)?;
+    be_refused(&group)?;
+    let groups = detach(stage, who, &group)?;
     open(stage, who)?;
+    operation::send(dropper, who, keep)?;
     operation::send(dropper, who, held)?;
 
     let tally = &tenant.tally;
@@ -80,25 +89,55 @@ pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<K
     Ok(Killed { who, members, groups, outlived, took: start.elapsed() })
 }
 
-/// Removes `group` and everything below it, children first; returns how many groups that were.
+/// Detaches `group` and all below it; returns how many groups that were.
 ///
 /// # Errors
 ///
-/// Those of removing a group.
-pub(crate) fn remove(stage: &Stage, who: Who, group: &Cgroup) -> Result<u64> {
-    let groups: Vec<Cgroup> = group.descendants_post().collect();
-    for group in &groups {
-        group.remove(Removal::Detach)?;
-        stage.tenant(who).tally.groups_removed.add(1);
-    }
-    Ok(u64::try_from(groups.len())?)
+/// Those of removing groups.
+pub(crate) fn detach(stage: &Stage, who: Who, group: &Cgroup) -> Result<u64> {
+    let removed = u64::try_from(group.remove_subtree(Removal::Detach)?)?;
+    stage.tenant(who).tally.groups_detached.add(removed);
+    Ok(removed)
 }
 
-/// Takes a reference to the css of each group from `group` down.
-fn take_references(stage: &Stage, who: Who, group: &Cgroup) -> Vec<Receipt> {
-    let groups = group.descendants_post();
+/// Tries to remove `group` and all below it strictly, which references forbid.
+fn be_refused(group: &Cgroup) -> Result<()> {
+    match group.remove_subtree(Removal::Strict) {
+        Err(RemoveError::InUse { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => bail!("{} was removed strictly while references were out", group.path()),
+    }
+}
+
+/// Takes a reference to the css of each of `groups`.
+fn take_references(stage: &Stage, who: Who, groups: impl Iterator<Item = Cgroup>) -> Vec<Receipt> {
     let css = groups.filter_map(|group| stage.queries.css(&group));
     let receipts: Vec<Receipt> = css.map(|css| Receipt::charge(css, 0)).collect();
     stage.tenant(who).tally.taken.add(receipts.len().try_into().unwrap_or(u64::MAX));
     receipts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::tour::stage::tests::small_stage;
+
+    #[test]
+    fn a_killed_tenant_is_detached_and_made_again() {
+        let stage = small_stage(([127, 0, 0, 1], 0).into());
+        let (dropper, batches) = crossbeam_channel::unbounded();
+        for (who, groups) in [(Who::Api, 9), (Who::Analytics, 1), (Who::Backup, 1)] {
+            open(&stage, who).unwrap();
+            let before = stage.hierarchy.root().child(who.name()).unwrap();
+            let killed = kill(&stage, who, &dropper).unwrap();
+            assert_eq!((killed.groups, killed.outlived, killed.members), (groups, groups, 0));
+            let after = stage.hierarchy.root().child(who.name()).unwrap();
+            assert_ne!(before.id(), after.id());
+            assert_eq!(after.notify_on_release(), who == Who::Backup);
+        }
+        assert_eq!(stage.registry.stats().removals_refused, 3);
+        let sent = batches.try_iter().map(|batch| batch.receipts.len()).sum::<usize>();
+        assert_eq!(sent, 11 + 3);
+    }
 }

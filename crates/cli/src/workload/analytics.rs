@@ -10,7 +10,7 @@ use crate::{
         sample::Latencies,
         stage::{Stage, Who},
     },
-    workload::worker::Worker,
+    workload::worker::{Way, Worker},
 };
 
 /// A thread that runs one query after the other.
@@ -41,7 +41,8 @@ impl<'a> Analyst<'a> {
         worker.run(|worker, generation| {
             number += 1;
             let name = format!("query-{index}.{number}");
-            worker.in_new_group(generation, &name, |worker| answer(worker, &mut rng))
+            let way = if number.is_multiple_of(2) { Way::OnNotice } else { Way::Detached };
+            worker.in_new_group(generation, &name, way, |worker| answer(worker, &mut rng))
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     workload::{
         archive::{Digest, Slice, Written},
-        worker::Worker,
+        worker::{Way, Worker},
     },
 };
 
@@ -38,7 +38,7 @@ impl<'a> Archivist<'a> {
         self.0.run(|worker, generation| {
             let slice = worker.stage.archive.next_slice(&worker.stage.input.data);
             let name = format!("run-{}", slice.number);
-            worker.in_new_group(generation, &name, |worker| back_up(worker, &slice))
+            worker.in_new_group(generation, &name, Way::OnNotice, |worker| back_up(worker, &slice))
         })
     }
 }

@@ -27,6 +27,15 @@ pub(crate) struct Worker<'a> {
     pub(crate) sampler: Sampler,
 }
 
+/// How a group goes when the work in it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// At once, whatever refers to its css.
+    Detached,
+    /// By the release agent, when the last reference to its css is gone.
+    OnNotice,
+}
+
 impl<'a> Worker<'a> {
     /// # Errors
     ///
@@ -63,7 +72,8 @@ impl<'a> Worker<'a> {
         Ok(self.sampler.into_latencies())
     }
 
-    /// Does `work` in a new group called `name`, and removes the group unless a kill will.
+    /// Does `work` in a new group called `name`, and lets the group go as `way` says, unless a kill
+    /// removes it.
     ///
     /// # Errors
     ///
@@ -72,11 +82,14 @@ impl<'a> Worker<'a> {
         &mut self,
         generation: &Generation,
         name: &str,
+        way: Way,
         work: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let group = generation.group.create_child(name)?;
+        let group = generation.group.create_child_with(name, &[&self.task])?;
         self.tally().groups_made.add(1);
-        self.task.join(&group)?;
+        if way == Way::OnNotice && !group.notify_on_release() {
+            group.set_notify_on_release(true)?;
+        }
 
         work(self)?;
 
@@ -84,8 +97,10 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         self.task.join(&generation.group)?;
-        group.remove(Removal::Detach)?;
-        self.tally().groups_removed.add(1);
+        if way == Way::Detached {
+            group.remove(Removal::Detach)?;
+            self.tally().groups_detached.add(1);
+        }
         Ok(())
     }
 
