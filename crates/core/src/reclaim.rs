@@ -30,8 +30,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reclaimer {
-    /// A thread of the registry's own, started when there is first something to reclaim. The
-    /// default.
+    /// A thread of the registry's own, started when there is first something to reclaim, or a group
+    /// whose release is to be told. The default.
     #[default]
     Thread,
     /// The embedder, by [`Registry::reap`](crate::Registry::reap).
@@ -95,6 +95,13 @@ impl Engine {
         if self.reclaimer == Reclaimer::Thread {
             self.start();
             self.mailbox.ring();
+        }
+    }
+
+    /// Sees to it that somebody hears of puts to come: a group is armed. Rings nobody.
+    pub(crate) fn attend(self: &Arc<Self>) {
+        if self.reclaimer == Reclaimer::Thread {
+            self.start();
         }
     }
 

@@ -130,6 +130,8 @@ pub trait Subsystem: Send + Sync + 'static {
     }
 
     /// Sees that a member has moved, under no lock.
+    ///
+    /// The core holds a reference to either css meanwhile: a strict removal of its group is refused.
     fn post_attach(&self, migration: &Migration<'_, Self::State>) {
         let _ = migration;
     }

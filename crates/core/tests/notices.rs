@@ -37,7 +37,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
-        let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+        Self::with(Reclaimer::Manual)
+    }
+
+    fn with(reclaimer: Reclaimer) -> Result<Self> {
+        let registry = Registry::builder().reclaimer(reclaimer).build();
         let hierarchy = registry.create_hierarchy("by-tenant")?;
         let (memory, io) = (registry.register(Unit("memory"))?, registry.register(Unit("io"))?);
         memory.bind(&hierarchy)?;
@@ -362,5 +366,42 @@ fn receivers_hear_when_the_hierarchy_or_the_registry_ends() -> Result {
     assert!(notices.recv()?.accept().is_none(), "the registry is gone");
     assert!(notices.recv().is_err());
     assert_eq!(watch.recv()?, Event::Removed);
+    Ok(())
+}
+
+/// Nothing was ever removed: the reclaimer's thread is there for the groups that wait.
+#[test]
+fn a_thread_tells_of_the_first_edge() -> Result {
+    let scene = Scene::with(Reclaimer::Thread)?;
+    let group = scene.watched("a")?;
+    drop(scene.hold(&scene.memory, &group)?);
+    assert_eq!(scene.notices.recv()?.path(), "/a");
+
+    let scene = Scene::with(Reclaimer::Thread)?;
+    scene.hierarchy.root().set_notify_on_release(true)?;
+    let group = scene.hierarchy.root().create_child("born")?;
+    drop(scene.hold(&scene.memory, &group)?);
+    assert_eq!(scene.notices.recv()?.path(), "/born");
+    Ok(())
+}
+
+#[test]
+fn notices_beyond_the_channel_come_in_order() -> Result {
+    let scene = Scene::new()?;
+    let names = (0..80).map(|n| n.to_string());
+    let groups = names.map(|name| scene.watched(&name)).collect::<Result<Vec<_>>>()?;
+    for group in groups.iter().rev() {
+        drop(scene.hold(&scene.memory, group)?);
+        while scene.registry.reap() {}
+    }
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let notice = scene.notices.try_recv()?;
+        let group = notice.accept().ok_or("not used meanwhile")?;
+        drop(scene.hold(&scene.memory, &group)?);
+        while scene.registry.reap() {}
+        told.insert(group.path());
+    }
+    assert_eq!(told.len(), 80, "nobody is passed for ever");
     Ok(())
 }

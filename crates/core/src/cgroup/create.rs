@@ -11,9 +11,9 @@ use crate::{
     hierarchy::MAX_GROUPS,
     lifecycle::{self, BirthError, Owned},
     reclaim::Garbage,
-    registry::{Engine, Tree, engine::Bound},
+    registry::{Engine, Owner, Tree, engine::Bound},
     sync::{Arc, AtomicU32, Ordering},
-    task::{self, Task},
+    task::{self, Moves, Task},
     units::Limit,
 };
 
@@ -23,20 +23,9 @@ const GREATEST: u32 = u32::MAX >> 1;
 pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> {
     let (owner, node) = (parent.owner(), parent.node());
     let mut tree = owner.engine.structure("create_child", || node.path())?;
-    let controllers = tree.bound_to(&node.hierarchy);
-    let born = bear(&owner.engine, &mut tree, node, name, (&controllers, false));
-    let child = born.map(|(child, csses)| {
-        show(&owner.engine, &mut tree, &child);
-        drop(csses);
-        child
-    });
-    // The reclaimer is to be a css's last owner: nothing of ours outlives the lock.
-    drop(controllers);
+    let made = make(&owner.engine, &mut tree, node, name);
     drop(tree);
-    if child.is_err() {
-        owner.engine.wake();
-    }
-    Ok(Cgroup::new(Arc::clone(owner), child?))
+    finish(owner, made)
 }
 
 pub(super) fn child_with(
@@ -47,27 +36,65 @@ pub(super) fn child_with(
     let (owner, node) = (parent.owner(), parent.node());
     let structure = owner.engine.structure("create_child_with", || node.path());
     let mut tree = structure.map_err(CreateError::from)?;
-    let controllers = tree.bound_to(&node.hierarchy);
-    let has_members = !tasks.is_empty();
-    let (child, csses) = bear(&owner.engine, &mut tree, node, name, (&controllers, has_members))?;
-    let moves = match task::prepare(&owner.engine, &mut tree, tasks, &child) {
-        Ok(moves) => moves,
+    let made = match make_with(&owner.engine, &mut tree, node, name, tasks) {
+        Ok((child, moves)) => {
+            task::commit(&owner.engine, tree, moves, &child);
+            Ok(child)
+        }
         Err(error) => {
-            lifecycle::drain(&owner.engine, &csses);
-            lifecycle::bury(&owner.engine, &csses);
-            forget(&mut tree, &child);
-            drop(csses);
-            drop(controllers);
             drop(tree);
-            owner.engine.wake();
-            return Err(error.into());
+            Err(error)
         }
     };
-    show(&owner.engine, &mut tree, &child);
-    drop(csses);
-    drop(controllers);
-    task::commit(&owner.engine, tree, moves, &child);
-    Ok(Cgroup::new(Arc::clone(owner), child))
+    finish(owner, made)
+}
+
+/// Has the reclaimer look after what was made, or what was left behind; the caller holds no lock.
+fn finish<E>(owner: &Arc<Owner>, made: Result<Arc<Node>, E>) -> Result<Cgroup, E> {
+    match &made {
+        Ok(child) if child.is_armed() => owner.engine.attend(),
+        Ok(_) => {}
+        Err(_) => owner.engine.wake(),
+    }
+    Ok(Cgroup::new(Arc::clone(owner), made?))
+}
+
+// The reclaimer is to be a css's last owner: no css of these two outlives the lock.
+
+fn make(
+    engine: &Engine,
+    tree: &mut Tree,
+    parent: &Arc<Node>,
+    name: &str,
+) -> Result<Arc<Node>, CreateError> {
+    let controllers = tree.bound_to(&parent.hierarchy);
+    let (child, _) = bear(engine, tree, parent, name, (&controllers, false))?;
+    show(engine, tree, &child);
+    Ok(child)
+}
+
+/// Makes a group, and has every controller agree to its first members, who are not there yet.
+fn make_with(
+    engine: &Engine,
+    tree: &mut Tree,
+    parent: &Arc<Node>,
+    name: &str,
+    tasks: &[&Task],
+) -> Result<(Arc<Node>, Moves), CreateWithError> {
+    let controllers = tree.bound_to(&parent.hierarchy);
+    let (child, csses) = bear(engine, tree, parent, name, (&controllers, !tasks.is_empty()))?;
+    match task::prepare(engine, tree, tasks, &child) {
+        Ok(moves) => {
+            show(engine, tree, &child);
+            Ok((child, moves))
+        }
+        Err(error) => {
+            lifecycle::drain(engine, &csses);
+            lifecycle::bury(engine, &csses);
+            forget(tree, &child);
+            Err(error.into())
+        }
+    }
 }
 
 /// Makes a group that nobody can find, and its css; or nothing.
@@ -221,5 +248,8 @@ pub(super) fn set_notifies(cgroup: &Cgroup, notify: bool) -> Result<(), NotifyEr
         arm::arm(engine, &mut tree, std::slice::from_ref(node));
     }
     drop(tree);
+    if node.is_armed() {
+        engine.attend();
+    }
     Ok(())
 }

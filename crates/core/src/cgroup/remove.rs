@@ -16,8 +16,9 @@ use crate::{
 pub enum Removal {
     /// They do not: each css lives on, offline, until its last reference goes.
     Detach,
-    /// They forbid it: refused at once while a reference to a css of the group is out, but for those
-    /// that the core keeps itself.
+    /// They forbid it: refused at once while a reference to a css of the group is out. Those that the
+    /// core keeps for its own sake do not count, but for the time of a member's `post_attach`, in which
+    /// it holds the css of both groups.
     ///
     /// All css are decided on together, as of one instant; who comes with a `try_get` meanwhile neither
     /// waits nor fails, unless the removal is decided. It is the policy for whoever was told that the
