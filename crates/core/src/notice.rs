@@ -15,7 +15,7 @@ use crate::{
     error::RenotifyError,
     hierarchy::Hierarchy,
     stat::Count,
-    sync::{Arc, Mutex, Ordering},
+    sync::{Arc, Mutex, Ordering, fork},
 };
 
 /// Notices that the channel of a hierarchy has room for.
@@ -37,6 +37,8 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     /// The registry's count of notices that were sent.
     sent: Arc<Count>,
+    /// The process it was made in.
+    forks: u32,
 }
 
 #[derive(Default)]
@@ -65,13 +67,14 @@ impl Notice {
     ///
     /// # Concurrency
     ///
-    /// Takes a short lock of the hierarchy's; allowed anywhere.
+    /// Takes a short lock of the hierarchy's; allowed anywhere. In a forked child there is never a group.
     #[must_use]
     pub fn accept(mut self) -> Option<Cgroup> {
         let node = self.node.take()?;
         // First ended, then looked at: an edge in between makes another notice.
         node.hierarchy.outbox.end(&node);
-        if node.is_releasable() { Cgroup::from_node(node) } else { None }
+        let is_here = fork::generation() == node.hierarchy.outbox.forks;
+        if is_here && node.is_releasable() { Cgroup::from_node(node) } else { None }
     }
 }
 
@@ -91,7 +94,7 @@ impl fmt::Debug for Notice {
 
 impl Outbox {
     pub(crate) fn new(sent: Arc<Count>) -> Self {
-        Self { state: Mutex::new(State::default()), sent }
+        Self { state: Mutex::new(State::default()), sent, forks: fork::generation() }
     }
 
     /// Tells that an armed group is in use no more; returns false if a notice of it is on its way.
@@ -124,7 +127,12 @@ impl Outbox {
     }
 
     /// Ends the notice of `node`, and moves on what waits.
+    ///
+    /// Does nothing in a forked child, where the lock may be held by a thread that is not there.
     fn end(&self, node: &Node) {
+        if fork::generation() != self.forks {
+            return;
+        }
         let mut state = self.state.lock();
         // Ordering: Relaxed: written under the outbox's lock.
         node.notice.store(0, Ordering::Relaxed);

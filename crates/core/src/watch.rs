@@ -12,7 +12,7 @@ use crate::{
     cgroup::{Cgroup, Node},
     css::State,
     error::WatchError,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, fork},
 };
 
 /// Something that happened to a group.
@@ -43,6 +43,8 @@ pub struct Watch {
     id: u64,
     bell: Receiver<()>,
     told: Mutex<Told>,
+    /// The process it was made in.
+    forks: u32,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,7 @@ pub(crate) fn watch(cgroup: &Cgroup) -> Result<Watch, WatchError> {
     let (id, bell) = node.bells.add();
     let told = Mutex::new(Told { populated: node.is_populated(), removed: false });
     drop(tree);
-    Ok(Watch { node: Arc::clone(node), id, bell, told })
+    Ok(Watch { node: Arc::clone(node), id, bell, told, forks: fork::generation() })
 }
 
 impl Watch {
@@ -198,7 +200,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.node.bells.remove(self.id);
+        // In a forked child the lock may be held by a thread that is not there.
+        if self.forks == fork::generation() {
+            self.node.bells.remove(self.id);
+        }
     }
 }
 

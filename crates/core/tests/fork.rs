@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "fork is what is tested")]
 
 use std::{
-    ffi::c_int,
+    ffi::{c_int, c_uint},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -17,6 +17,7 @@ unsafe extern "C" {
     fn fork() -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn _exit(status: c_int) -> !;
+    fn alarm(seconds: c_uint) -> c_uint;
 }
 
 struct Unit;
@@ -38,6 +39,8 @@ fn in_child(child: impl FnOnce() -> bool) -> c_int {
     // SAFETY: the child touches only what is documented to work in one, and leaves by `_exit`.
     let pid = unsafe { fork() };
     if pid == 0 {
+        // SAFETY: ends a child that hangs.
+        unsafe { alarm(60) };
         let is_well = child();
         // SAFETY: ends the child without running the parent's exit handlers.
         unsafe { _exit(if is_well { 0 } else { 1 }) }
@@ -128,4 +131,35 @@ fn a_forked_child_drops_an_agent_and_starts_none() {
     });
     assert_eq!(status, 0);
     assert!(agent.is_some_and(|agent| agent.stop().told == 0));
+}
+
+/// Another thread is at the queue of notices as the process forks: the child finds it locked, sometimes.
+#[test]
+fn notices_and_watches_can_be_dropped_in_a_forked_child() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    hierarchy.root().set_notify_on_release(true).unwrap();
+    let groups: Vec<_> =
+        (0..70).map(|name| hierarchy.root().create_child(&name.to_string()).unwrap()).collect();
+    let notices = hierarchy.notices();
+    hierarchy.renotify().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                (0..10).for_each(|_| drop(notices.try_recv()));
+                hierarchy.renotify().unwrap();
+            }
+        });
+        for _ in 0..100 {
+            let (dropped, accepted) = (notices.recv().unwrap(), notices.recv().unwrap());
+            let watch = groups[0].watch().unwrap();
+            let status = in_child(|| {
+                drop((dropped, watch));
+                accepted.accept().is_none()
+            });
+            assert_eq!(status, 0);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

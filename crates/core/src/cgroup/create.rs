@@ -243,6 +243,8 @@ pub(super) fn set_notifies(cgroup: &Cgroup, notify: bool) -> Result<(), NotifyEr
     // Ordering: Relaxed: written under the structural lock.
     if !notify {
         arm::disarm(engine, &mut tree, node);
+        // Ordering: Relaxed: as above.
+        node.is_emptied.store(false, Ordering::Relaxed);
         node.hierarchy.outbox.forget(node);
     } else if arm::is_wanted(node) && !node.is_armed() && !node.is_emptied.load(Ordering::Relaxed) {
         arm::arm(engine, &mut tree, std::slice::from_ref(node));

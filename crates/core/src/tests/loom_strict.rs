@@ -253,6 +253,24 @@ fn an_edge_races_with_the_arming() {
     }
 }
 
+/// A group was told as releasable while a put that had raced with its arming was about to look whether its
+/// share was settled: a strict removal is refused only if an edge follows.
+#[test]
+fn a_refusal_is_followed_by_an_edge() {
+    deep(|| {
+        let scene = Scene::new(Counting::PerThread, 2);
+        refcount::get_slow(None, scene.header(0));
+        let holder = with(&scene, |scene| scene.put(0, scene.cell(0)));
+        scene.make_exact(0);
+        scene.collect(0);
+        let is_told = scene.uses[0].leave();
+        let is_refused = switch::references(&scene.domain, scene.csses[0]) > 0;
+        holder.join().unwrap();
+        let edges = scene.look_at_queued();
+        assert!(!is_told || !is_refused || edges > 0, "told, refused, and no edge follows");
+    });
+}
+
 /// The group gets a member and loses it again, while a css is used; in the end the count is right.
 #[test]
 fn a_css_is_used_across_disarming_and_arming() {

@@ -27,6 +27,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("grace_waits", "loom_world::what_a_lookup_found_is_kept_for_it"),
     ("header_add", "loom_refcount::two_puts_race_with_the_kill"),
     ("heavy_fence", "loom_refcount::a_put_races_with_the_kill"),
+    ("idle_is_not_in_use", "loom_strict::a_refusal_is_followed_by_an_edge"),
     ("init_by_add", "loom_release::a_put_stalls_across_release_grace_and_id_reuse"),
     ("light_fence", "loom_refcount::a_put_races_with_the_kill"),
     ("notified_once", "loom_refcount::two_puts_race_with_the_kill"),
