@@ -128,7 +128,6 @@ mod world;
 mod task;
 #[cfg(not(loom))]
 mod reclaim;
-#[cfg(not(loom))]
 mod notice;
 #[cfg(not(loom))]
 mod watch;

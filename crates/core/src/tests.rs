@@ -4,6 +4,8 @@
 mod out_of_memory;
 
 #[cfg(loom)]
+mod loom_notice;
+#[cfg(loom)]
 mod loom_refcount;
 #[cfg(loom)]
 mod loom_release;

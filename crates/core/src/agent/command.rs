@@ -12,6 +12,7 @@ use super::{ledger::Ledger, wait};
 use crate::{
     cgroup::Cgroup,
     error::{AgentError, AgentFailure},
+    notice::line::Told,
     sync::{Arc, Mutex},
     units::CgroupId,
 };

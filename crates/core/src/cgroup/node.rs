@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     css::{State, uses::Uses},
     hierarchy::Hier,
+    notice::line::Told,
     sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, RwLock},
     task::TaskShared,
     units::Limit,
@@ -48,8 +49,8 @@ pub(crate) struct Node {
     armed: AtomicBool,
     /// Whether the reclaimer has it on its list of groups to arm. Written under the structural lock.
     pub(crate) is_emptied: AtomicBool,
-    /// The number of its notice that is on its way; 0 for none. Written under the lock of the outbox.
-    pub(crate) notice: AtomicU64,
+    /// See [`Told::notice`].
+    notice: AtomicU64,
     /// Who watches it.
     pub(crate) bells: Bells,
 }
@@ -117,11 +118,6 @@ impl Node {
     pub(crate) fn set_armed(&self, armed: bool) {
         // Ordering: Relaxed: see `is_armed`.
         self.armed.store(armed, Ordering::Relaxed);
-    }
-
-    /// Returns whether the group is armed and, as of now, in use no more.
-    pub(crate) fn is_releasable(&self) -> bool {
-        self.is_online() && self.is_armed() && self.uses.is_zero()
     }
 
     pub(crate) fn name(&self) -> Arc<str> {
@@ -283,6 +279,17 @@ pub(crate) fn limit(word: &AtomicU32) -> Limit {
     match word.load(Ordering::Relaxed) {
         UNLIMITED => Limit::Max,
         limit => Limit::At(limit.into()),
+    }
+}
+
+impl Told for Node {
+    fn notice(&self) -> &AtomicU64 {
+        &self.notice
+    }
+
+    /// Returns whether the group is armed and, as of now, in use no more.
+    fn is_releasable(&self) -> bool {
+        self.is_online() && self.is_armed() && self.uses.is_zero()
     }
 }
 

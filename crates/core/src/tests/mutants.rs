@@ -23,6 +23,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("decision_load", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
     ("decision_made", "loom_strict::css_are_removed_together_or_stay_usable_together"),
     ("decision_open", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
+    ("ended_first", "loom_notice::the_last_edge_is_told_and_none_twice"),
     ("generation_bump", "loom_world::a_weak_reference_never_upgrades_to_another_css"),
     ("grace_waits", "loom_world::what_a_lookup_found_is_kept_for_it"),
     ("header_add", "loom_refcount::two_puts_race_with_the_kill"),
@@ -44,6 +45,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("slots_made", "loom_slots::a_slot_changes_hands_during_the_kill"),
     ("take_swap", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
     ("tells_group", "loom_strict::css_are_removed_together_or_stay_usable_together"),
+    ("told_once", "loom_notice::the_last_edge_is_told_and_none_twice"),
     ("uses_frozen", "loom_strict::css_are_removed_together_or_stay_usable_together"),
 ];
 
