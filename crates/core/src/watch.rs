@@ -186,7 +186,7 @@ impl Watch {
         if told.removed {
             return Err(TryRecvError::Disconnected);
         }
-        // First the end, then the members: at the end there are none.
+        // First the end, so that nothing that came before it is missed.
         let is_removed = self.node.state() >= State::Offline;
         let populated = self.node.is_populated();
         if populated != told.populated {

@@ -90,6 +90,8 @@ fn make_with(
         }
         Err(error) => {
             lifecycle::drain(engine, &csses);
+            child.enter(State::Dying);
+            controllers.iter().for_each(|bound| bound.column.set(child.index, None));
             lifecycle::bury(engine, &csses);
             forget(tree, &child);
             Err(error.into())
@@ -138,8 +140,6 @@ fn bear<'b>(
 
 /// Gives up a group that nobody but hooks has seen: its index is nobody else's for a grace period.
 fn forget(tree: &mut Tree, child: &Arc<Node>) {
-    let controllers = tree.bound_to(&child.hierarchy);
-    controllers.iter().for_each(|bound| bound.column.set(child.index, None));
     child.enter(State::Released);
     tree.retired.push(Garbage::Index(Arc::clone(child)));
 }

@@ -150,9 +150,11 @@ impl<T> Css<T> {
     ///
     /// # Concurrency
     ///
-    /// Wait-free: a plain add on a cell of the calling thread while the css is online, an atomic add
-    /// on a shared word once it is dying. The first time near a css, the thread may take a
-    /// short lock and make its cells; see [`prepare_thread`](crate::prepare_thread).
+    /// Wait-free while the css is online: a plain add on a cell of the calling thread. The first time
+    /// near a css, the thread may take a short lock and make its cells; see
+    /// [`prepare_thread`](crate::prepare_thread). Lock-free once it is dying, or while its group waits for
+    /// its release: an atomic add on a shared word; the first from zero there adds to the group's word,
+    /// too.
     #[doc(alias = "css_tryget")]
     #[inline]
     pub fn try_get(&self) -> Option<CssRef<T>> {

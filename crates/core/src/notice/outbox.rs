@@ -141,7 +141,7 @@ impl Outbox {
         state.is_closed = true;
         let ended = (state.channel.take(), std::mem::replace(&mut state.line, Line::new()));
         drop(state);
-        // Under no lock: notices that nobody receives end here.
+        // Not under the outbox's lock, which notices want that nobody receives and that end here.
         drop(ended);
     }
 }
