@@ -156,10 +156,11 @@ impl Header {
         }
         // By an add, not a store: a straggler of the former css may have its pending mark here, and
         // will take it off (see `settle`).
-        // Ordering: Release (edge init→notify): a straggler of the former css that wins this one's
-        // notification sees it.
+        // Ordering: Relaxed: published with the css itself; a straggler of the former css that wins
+        // this one's notification sees it through the kill, or through the add of whoever was handed
+        // the css and used it (edges init→notify and put→release).
         let fresh = counting.value().wrapping_sub(value & FLAGS);
-        self.value.fetch_add(fresh, Ordering::Release);
+        self.value.fetch_add(fresh, Ordering::Relaxed);
     }
 
     /// Returns how many css had this id before.

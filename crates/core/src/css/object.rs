@@ -197,7 +197,7 @@ impl<T: Send + Sync + 'static> Css<T> {
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: published with the css (edge column); a straggler that notifies for it
-        // sees both through `init` (edge init→notify).
+        // sees both through the kill, or a user's add (edge init→notify).
         header.payload.store(Arc::as_ptr(&css).cast_mut().cast(), Ordering::Relaxed);
         header.arena.store(arena, Ordering::Relaxed);
         header.init(counting);

@@ -91,7 +91,7 @@ impl Uses {
     pub(crate) fn enter(&self, decision: &Decision) -> bool {
         // Ordering: Acquire (edge decision): we see the decision for which the word is frozen.
         // Release (edge unit): before our css is marked as having it.
-        let word = self.word.fetch_add(1, Ordering::AcqRel);
+        let word = self.word.fetch_add(1, order("uses_enter", Ordering::AcqRel));
         let is_in = if word & REMOVED != 0 {
             false
         } else {
@@ -136,7 +136,8 @@ impl Uses {
     fn freeze(&self, attempt: u64) -> bool {
         // Ordering: Release (edge decision): the decision was opened before.
         let frozen = FROZEN | attempt << ATTEMPT;
-        self.word.compare_exchange(0, frozen, Ordering::Release, Ordering::Relaxed).is_ok()
+        let release = order("uses_freeze", Ordering::Release);
+        self.word.compare_exchange(0, frozen, release, Ordering::Relaxed).is_ok()
     }
 
     fn thaw(&self) {

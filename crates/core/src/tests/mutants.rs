@@ -46,6 +46,8 @@ const MUTANTS: &[(&str, &str)] = &[
     ("take_swap", "loom_release::what_was_pushed_is_taken_once_and_seen_whole"),
     ("tells_group", "loom_strict::css_are_removed_together_or_stay_usable_together"),
     ("told_once", "loom_notice::the_last_edge_is_told_and_none_twice"),
+    ("uses_enter", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
+    ("uses_freeze", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
     ("uses_frozen", "loom_strict::css_are_removed_together_or_stay_usable_together"),
 ];
 
