@@ -3,15 +3,18 @@
 //! Deterministic: releases happen in `reap` only ([`Reclaimer::Manual`]), one thread runs
 //! everything, and nothing that is printed holds an id, an address or a time.
 
+mod notices;
 mod observe;
 mod run;
 
 use std::collections::BTreeMap;
 
 use fief_core::{
-    Barrier, Controller, CssRef, Hierarchy, Reclaimer, Registry, Subsystem, Task, WeakCss,
+    Barrier, Controller, CssRef, Hierarchy, Notice, Reclaimer, Registry, Subsystem, Task, Watch,
+    WeakCss,
 };
 
+pub(crate) use self::notices::told;
 use crate::{
     recorder::{Log, Recorder, Recording},
     refusal::{Failure, Refusal},
@@ -44,6 +47,10 @@ pub struct Session {
     references: BTreeMap<String, CssRef<Recording>>,
     weaks: BTreeMap<String, WeakCss<Recording>>,
     tasks: Vec<Task>,
+    /// Received, oldest first.
+    received: Vec<(Hierarchy, Notice)>,
+    notices: BTreeMap<String, Notice>,
+    watches: BTreeMap<String, Watch>,
     /// In order of registration.
     controllers: Vec<Controller<Recorder>>,
     current: Option<Hierarchy>,
@@ -72,6 +79,9 @@ impl Session {
             references: BTreeMap::new(),
             weaks: BTreeMap::new(),
             tasks: Vec::new(),
+            received: Vec::new(),
+            notices: BTreeMap::new(),
+            watches: BTreeMap::new(),
             controllers: Vec::new(),
             current: None,
             log: Log::default(),
@@ -115,8 +125,9 @@ impl Session {
             }
             Command::Unbind(name) => Ok(done(self.controller(name)?.unbind()?)),
             Command::Mkdir(path) => self.mkdir(path),
+            Command::MkdirWith { path, tasks } => self.mkdir_with(path, tasks),
             Command::Mv { path, name } => Ok(done(self.group(path)?.rename(name)?)),
-            Command::Rmdir(path) => self.rmdir(path),
+            Command::Rmdir { path, strict, subtree } => self.rmdir(path, *strict, *subtree),
             Command::Task(name) => self.task(name),
             Command::Join { task, path } => Ok(done(self.member(task)?.join(&self.group(path)?)?)),
             Command::Leave { task, hierarchy } => self.leave(task, hierarchy.as_deref()),
@@ -139,6 +150,7 @@ impl Session {
             Command::Reap => Ok(done(self.registry.wait_reclaimed()?)),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
+            _ => self.apply_notices(command),
         }
     }
 
@@ -147,6 +159,15 @@ impl Session {
         self.tasks.drain(..).for_each(drop);
         self.references.clear();
         self.weaks.clear();
+        self.notices.clear();
+        self.watches.clear();
+    }
+
+    /// Returns how many notices were made, and how many strict removals refused.
+    #[must_use]
+    pub fn told_and_refused(&self) -> (u64, u64) {
+        let stats = self.registry.stats();
+        (stats.notices, stats.removals_refused)
     }
 
     fn drain_events(&self) -> String {

@@ -6,17 +6,20 @@
 
 mod attach;
 mod css;
+mod notices;
 mod references;
+mod remove;
 mod subsystem;
 mod tree;
 mod view;
 
 use std::collections::BTreeMap;
 
+use self::notices::Watching;
 use crate::{inject::Plan, script::Command};
 
-/// What a command printed, or the kind of its error.
-pub type Outcome = Result<String, &'static str>;
+/// What a command printed, or the kind of its error; of a refused strict removal, its text.
+pub type Outcome = Result<String, String>;
 
 /// The whole universe of a script.
 #[derive(Debug, Default)]
@@ -31,8 +34,19 @@ pub struct Model {
     references: BTreeMap<String, CssId>,
     weaks: BTreeMap<String, CssId>,
     current: Option<TreeId>,
-    /// Css whose last reference is gone, in the order in which that happened.
+    /// Css whose last reference is gone, in the order in which that happened; each is in it once.
     unheld: Vec<CssId>,
+    /// Groups whose last member or child is gone, until the reclaimer looks at them.
+    emptied: Vec<GroupId>,
+    /// Groups that were told and not yet received, in the order in which they were told.
+    outbox: Vec<GroupId>,
+    /// Notices that the script holds.
+    notices: BTreeMap<String, GroupId>,
+    watches: BTreeMap<String, Watching>,
+    /// Notices ever made.
+    told: u64,
+    /// Strict removals refused.
+    refused: u64,
     events: Vec<String>,
 }
 
@@ -48,6 +62,7 @@ struct Tree {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Group {
     tree: TreeId,
     parent: Option<GroupId>,
@@ -57,6 +72,12 @@ struct Group {
     removed: bool,
     max_depth: Option<u64>,
     max_descendants: Option<u64>,
+    /// `notify_on_release`.
+    notifies: bool,
+    /// Its css count exactly, and an edge is told.
+    armed: bool,
+    /// A notice of it is on its way.
+    is_told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +96,8 @@ struct Css {
     /// `None` is the root of the hidden default hierarchy.
     group: Option<GroupId>,
     stage: Stage,
+    /// It was used since its group was armed, and nobody has looked since the last reference went.
+    busy: bool,
     /// False for one whose creation was undone: no hook but the drop sees it again.
     came_online: bool,
     /// Where it was when a hook last saw it.
@@ -103,7 +126,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// The kind of the error that the core is to give; nothing has changed then.
+    /// The kind of the error that the core is to give, or its text; nothing has changed then.
     pub fn apply(&mut self, command: &Command) -> Outcome {
         match command {
             Command::Hierarchy(name) => self.hierarchy(name),
@@ -114,8 +137,9 @@ impl Model {
             Command::Bind { subsystem, hierarchy } => self.bind(subsystem, hierarchy),
             Command::Unbind(name) => self.unbind(name),
             Command::Mkdir(path) => self.mkdir(path),
+            Command::MkdirWith { path, tasks } => self.mkdir_with(path, tasks),
             Command::Mv { path, name } => self.mv(path, name),
-            Command::Rmdir(path) => self.rmdir(path),
+            Command::Rmdir { path, strict, subtree } => self.rmdir(path, *strict, *subtree),
             Command::Task(name) => self.task(name),
             Command::Join { task, path } => self.join(task, path),
             Command::Leave { task, hierarchy } => self.leave(task, hierarchy.as_deref()),
@@ -134,6 +158,7 @@ impl Model {
             Command::Reap => self.reap(),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
+            _ => self.apply_notices(command),
         }
     }
 
@@ -147,6 +172,13 @@ impl Model {
             self.put(&name).ok();
         }
         self.weaks.clear();
+        self.forget_notices();
+    }
+
+    /// Returns how many notices were made, and how many strict removals refused.
+    #[must_use]
+    pub fn told_and_refused(&self) -> (u64, u64) {
+        (self.told, self.refused)
     }
 
     fn drain_events(&mut self) -> String {

@@ -18,6 +18,10 @@ pub enum Refusal {
     UnknownTask(String),
     #[error("no reference {0}")]
     UnknownReference(String),
+    #[error("no notice {0}")]
+    UnknownNotice(String),
+    #[error("no watch {0}")]
+    UnknownWatch(String),
     #[error("{0} stands for something already")]
     Taken(String),
     #[error("{subsystem} has no css here")]
@@ -30,10 +34,18 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The variant of the error, by which the model and the core are compared.
+    /// The variant of the error.
     pub kind: String,
     /// Its display.
     pub text: String,
+}
+
+impl Failure {
+    /// Returns what the model foretells: the kind, or who holds what.
+    #[must_use]
+    pub fn gist(&self) -> &str {
+        if self.kind == "InUse" { &self.text } else { &self.kind }
+    }
 }
 
 impl<E: std::error::Error> From<E> for Failure {

@@ -43,6 +43,9 @@ fn render_group(out: &mut String, group: &GroupView) {
     if !group.members.is_empty() {
         line(out, format_args!("  cgroup.tasks: {}", group.members.join(" ")));
     }
+    if group.notify_on_release {
+        line(out, format_args!("  notify_on_release: 1"));
+    }
     for (subsystem, css) in &group.css {
         line(out, format_args!("  {subsystem}: {}", css_text(css)));
     }

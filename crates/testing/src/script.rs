@@ -10,18 +10,25 @@
 //! | `hierarchy H`, `use H`, `destroy H` | create and select; select; destroy |
 //! | `register S`, `unregister S` | a recording subsystem (`recorder.rs`) comes and goes |
 //! | `bind S H`, `unbind S` | the controller goes onto a hierarchy and inactive again |
-//! | `mkdir a/b`, `mv a/b c`, `rmdir a/b` | create; rename the last component; detach |
+//! | `mkdir a/b`, `mkdir a/b with t u` | create; create with these members, in one step |
+//! | `mv a/b c` | rename the last component |
+//! | `rmdir [--strict] [--subtree] a/b` | remove: detach, or refused while in use; with all below |
 //! | `task t`, `join t a/b`, `leave t [H]`, `exit t` | a member, and where it sits |
 //! | `kill a` | run the cancel callbacks of all members below |
 //! | `get a/b S [as r]`, `root S [as r]`, `clone r [as s]`, `put r` | counted references, by name |
 //! | `weak r [as w]`, `upgrade w [as r]` | weak references, by name |
 //! | `max.depth a N`, `max.descendants a N` | limits; `N` is a number or `max` |
 //! | `fail S hook N`, `panic S hook N` | the Nth call of that hook from now vetoes, or panics |
-//! | `reap` | release and free everything that can be |
+//! | `notify a on` | tell when it is in use no more; or `off` |
+//! | `notices` | accept every notice that has come, and tell what it came to |
+//! | `notice [as n]`, `accept n`, `ignore n` | receive one and hold it; end it; drop it |
+//! | `renotify` | tell again of everything that is in use no more |
+//! | `watch a [as v]`, `hear v`, `unwatch v` | watch a group; its events up to now; no more |
+//! | `reap` | release and free everything that can be, and tell of what is in use no more |
 //! | `show [a]`, `events` | render a subtree; drain the recorded callbacks |
 //!
 //! [`Command`]'s `Display` is the text that parses to it again, so that a generated script can be
-//! replayed.
+//! replayed. A path that begins with `-` comes after `--`.
 
 mod lex;
 mod write;
@@ -48,8 +55,9 @@ pub enum Command {
     Bind { subsystem: String, hierarchy: String },
     Unbind(String),
     Mkdir(String),
+    MkdirWith { path: String, tasks: Vec<String> },
     Mv { path: String, name: String },
-    Rmdir(String),
+    Rmdir { path: String, strict: bool, subtree: bool },
     Task(String),
     Join { task: String, path: String },
     Leave { task: String, hierarchy: Option<String> },
@@ -65,6 +73,15 @@ pub enum Command {
     MaxDescendants { path: String, limit: Option<u64> },
     Fail { subsystem: String, hook: Hook, nth: u32 },
     Panic { subsystem: String, hook: Hook, nth: u32 },
+    Notify { path: String, on: bool },
+    Notices,
+    Notice(Option<String>),
+    Accept(String),
+    Ignore(String),
+    Renotify,
+    Watch { path: String, name: Option<String> },
+    Hear(String),
+    Unwatch(String),
     Reap,
     Show(Option<String>),
     Events,
@@ -98,6 +115,12 @@ pub enum Rule {
     Extra { usage: &'static str },
     #[error("expected `as NAME`: {usage}")]
     ExpectedAs { usage: &'static str },
+    #[error("expected `with TASK...`: {usage}")]
+    ExpectedWith { usage: &'static str },
+    #[error("no such option: {usage}")]
+    UnknownOption { usage: &'static str },
+    #[error("expected `on` or `off`")]
+    BadSwitch,
     #[error("a limit is a number or `max`")]
     BadLimit,
     #[error("a call is a number from 1")]
@@ -139,9 +162,9 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "unregister" => Command::Unregister(args.word()?),
         "bind" => Command::Bind { subsystem: args.word()?, hierarchy: args.word()? },
         "unbind" => Command::Unbind(args.word()?),
-        "mkdir" => Command::Mkdir(args.word()?),
+        "mkdir" => args.mkdir()?,
         "mv" => Command::Mv { path: args.word()?, name: args.word()? },
-        "rmdir" => Command::Rmdir(args.word()?),
+        "rmdir" => args.rmdir()?,
         "task" => Command::Task(args.word()?),
         "join" => Command::Join { task: args.word()?, path: args.word()? },
         "leave" => Command::Leave { task: args.word()?, hierarchy: args.optional() },
@@ -162,6 +185,22 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "reap" => Command::Reap,
         "show" => Command::Show(args.optional()),
         "events" => Command::Events,
+        _ => return parse_notices(args),
+    })
+}
+
+/// The commands about notices and watches.
+fn parse_notices(args: &mut Args<'_>) -> Result<Command, ParseError> {
+    Ok(match args.verb() {
+        "notify" => Command::Notify { path: args.word()?, on: args.switch()? },
+        "notices" => Command::Notices,
+        "notice" => Command::Notice(args.as_name()?),
+        "accept" => Command::Accept(args.word()?),
+        "ignore" => Command::Ignore(args.word()?),
+        "renotify" => Command::Renotify,
+        "watch" => Command::Watch { path: args.word()?, name: args.as_name()? },
+        "hear" => Command::Hear(args.word()?),
+        "unwatch" => Command::Unwatch(args.word()?),
         _ => return Err(args.error(args.verb, Rule::UnknownCommand)),
     })
 }
@@ -181,9 +220,14 @@ fn usage(verb: &str) -> &'static str {
         "max.descendants" => "max.descendants PATH LIMIT",
         "fail" => "fail SUBSYSTEM HOOK N",
         "panic" => "panic SUBSYSTEM HOOK N",
-        "mkdir" | "rmdir" | "kill" => "mkdir, rmdir, kill PATH",
+        "mkdir" => "mkdir PATH [with TASK...]",
+        "rmdir" => "rmdir [--strict] [--subtree] PATH",
+        "kill" => "kill PATH",
+        "notify" => "notify PATH on|off",
+        "notice" => "notice [as NAME]",
+        "watch" => "watch PATH [as NAME]",
         "show" => "show [PATH]",
-        "reap" | "events" => "reap, events",
+        "reap" | "events" | "notices" | "renotify" => "reap, events, notices, renotify",
         _ => "this command takes one name",
     }
 }
@@ -226,6 +270,45 @@ impl<'a> Args<'a> {
             None => Ok(None),
             Some(word) if word.text == "as" => self.word().map(Some),
             Some(word) => Err(self.error(word, Rule::ExpectedAs { usage: self.usage() })),
+        }
+    }
+
+    fn mkdir(&mut self) -> Result<Command, ParseError> {
+        let path = self.word()?;
+        match self.rest.next() {
+            None => Ok(Command::Mkdir(path)),
+            Some(word) if word.text == "with" => {
+                let mut tasks = vec![self.word()?];
+                tasks.extend(self.rest.by_ref().map(|word| word.text.clone()));
+                Ok(Command::MkdirWith { path, tasks })
+            }
+            Some(word) => Err(self.error(word, Rule::ExpectedWith { usage: self.usage() })),
+        }
+    }
+
+    fn rmdir(&mut self) -> Result<Command, ParseError> {
+        let (mut strict, mut subtree) = (false, false);
+        let path = loop {
+            let word = self.next()?;
+            match word.text.as_str() {
+                "--strict" => strict = true,
+                "--subtree" => subtree = true,
+                "--" => break self.word()?,
+                option if option.starts_with('-') => {
+                    return Err(self.error(word, Rule::UnknownOption { usage: self.usage() }));
+                }
+                path => break path.to_owned(),
+            }
+        };
+        Ok(Command::Rmdir { path, strict, subtree })
+    }
+
+    fn switch(&mut self) -> Result<bool, ParseError> {
+        let word = self.next()?;
+        match word.text.as_str() {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(self.error(word, Rule::BadSwitch)),
         }
     }
 

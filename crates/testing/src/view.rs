@@ -30,6 +30,8 @@ pub struct GroupView {
     pub controllers: Vec<String>,
     /// `cgroup.events`: whether a member sits here or below.
     pub populated: bool,
+    /// `notify_on_release`.
+    pub notify_on_release: bool,
     /// `None` is `max`.
     pub max_depth: Option<u64>,
     /// `None` is `max`.

@@ -63,8 +63,8 @@ fn compare(commands: &[Command], barrier: Barrier) -> Result<(), String> {
             let script = text(&commands[..=index]);
             format!("{what} differs after\n\n{script}\ncore:\n{real}\nmodel:\n{expected}")
         };
-        let real = session.apply(command).map_err(|failure| failure.kind);
-        let expected = model.apply(command).map_err(str::to_owned);
+        let real = session.apply(command).map_err(|failure| failure.gist().to_owned());
+        let expected = model.apply(command);
         if real != expected {
             return Err(differ("the result", &format!("{real:?}"), &format!("{expected:?}")));
         }
@@ -75,16 +75,40 @@ fn compare(commands: &[Command], barrier: Barrier) -> Result<(), String> {
     model.let_go();
     session.apply(&Command::Reap).expect("nothing stands in the way");
     model.apply(&Command::Reap).expect("nothing stands in the way");
-    look(&mut session, &mut model).map_err(|(real, expected)| {
+    look_at_the_end(&mut session, &mut model).map_err(|(real, expected)| {
         format!("the end differs after\n\n{}\ncore:\n{real}\nmodel:\n{expected}", text(commands))
     })
 }
 
-/// Compares the tree and the callbacks since the last look.
+/// Compares the tree and the callbacks since the last look, and how many notices there ever were.
 fn look(session: &mut Session, model: &mut Model) -> Result<(), (String, String)> {
-    for command in [Command::Events, Command::Show(None)] {
-        let real = session.apply(&command).map_err(|failure| failure.kind);
-        let expected = model.apply(&command).map_err(str::to_owned);
+    compare_all(session, model, &[Command::Events, Command::Show(None)])?;
+    let (real, expected) = (session.told_and_refused(), model.told_and_refused());
+    if real == expected {
+        return Ok(());
+    }
+    let text = |(told, refused)| format!("{told} notices, {refused} removals refused");
+    Err((text(real), text(expected)))
+}
+
+/// As [`look`], and what nobody has received.
+fn look_at_the_end(session: &mut Session, model: &mut Model) -> Result<(), (String, String)> {
+    look(session, model)?;
+    for hierarchy in ["h", "g"] {
+        let select = Command::Use(hierarchy.to_owned());
+        compare_all(session, model, &[select, Command::Notices, Command::Renotify])?;
+    }
+    Ok(())
+}
+
+fn compare_all(
+    session: &mut Session,
+    model: &mut Model,
+    commands: &[Command],
+) -> Result<(), (String, String)> {
+    for command in commands {
+        let real = session.apply(command).map_err(|failure| failure.gist().to_owned());
+        let expected = model.apply(command);
         if real != expected {
             let printed = |outcome: Result<String, String>| outcome.unwrap_or_else(|kind| kind);
             return Err((printed(real), printed(expected)));
@@ -104,8 +128,14 @@ fn script() -> impl Strategy<Value = Vec<Command>> {
         hierarchy g; hierarchy h; register memory; register cpu; bind memory h; bind cpu g
         task t1; mkdir a; mkdir a/b; join t1 a; get a/b memory; weak r1; root cpu
     ";
+    let waited_for = "
+        hierarchy h; register memory; register cpu; bind memory h; bind cpu h; notify / on
+        mkdir a; mkdir a/b; mkdir b; task t1; task t2; mkdir a/c with t1; watch a; notify a on
+        get a/b memory; get a/b memory; get b memory; get b cpu; weak r1; reap
+    ";
     let idle = "hierarchy h; register memory; register cpu; unregister memory; reap; task t1";
-    let beginnings = ["hierarchy h", idle, apart, apart, full, full, full];
+    let beginnings =
+        ["hierarchy h", idle, apart, apart, full, full, waited_for, waited_for, waited_for];
     let beginning =
         select(beginnings.to_vec()).prop_map(|script| parse(script).expect("a script that parses"));
     (beginning, prop::collection::vec(command(), 1..40))
@@ -114,15 +144,51 @@ fn script() -> impl Strategy<Value = Vec<Command>> {
 
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
-        10 => path().prop_map(Command::Mkdir),
-        6 => path().prop_map(Command::Rmdir),
+        8 => path().prop_map(Command::Mkdir),
+        2 => (path(), prop::collection::vec(task(), 1..4))
+            .prop_map(|(path, tasks)| Command::MkdirWith { path, tasks }),
+        8 => removals(),
+        10 => notices(),
+        2 => watches(),
         2 => (path(), group()).prop_map(|(path, name)| Command::Mv { path, name }),
         10 => references(),
         8 => members(),
         2 => limits(),
         3 => injections(),
         3 => universe(),
-        3 => Just(Command::Reap),
+        5 => Just(Command::Reap),
+    ]
+}
+
+fn removals() -> impl Strategy<Value = Command> {
+    let subtree = prop::bool::weighted(0.3);
+    (path(), any::<bool>(), subtree).prop_map(|(path, strict, subtree)| Command::Rmdir {
+        path,
+        strict,
+        subtree,
+    })
+}
+
+fn notices() -> impl Strategy<Value = Command> {
+    let held = || one_of(&["n1", "n1", "n2"]);
+    prop_oneof![
+        4 => (path(), prop::bool::weighted(0.7))
+            .prop_map(|(path, on)| Command::Notify { path, on }),
+        2 => Just(Command::Notices),
+        2 => prop::option::weighted(0.3, held()).prop_map(Command::Notice),
+        2 => held().prop_map(Command::Accept),
+        1 => held().prop_map(Command::Ignore),
+        1 => Just(Command::Renotify),
+    ]
+}
+
+fn watches() -> impl Strategy<Value = Command> {
+    let watch = || one_of(&["v1", "v1", "v2"]);
+    prop_oneof![
+        2 => (path(), prop::option::weighted(0.3, watch()))
+            .prop_map(|(path, name)| Command::Watch { path, name }),
+        4 => watch().prop_map(Command::Hear),
+        1 => watch().prop_map(Command::Unwatch),
     ]
 }
 
@@ -141,7 +207,6 @@ fn references() -> impl Strategy<Value = Command> {
 }
 
 fn members() -> impl Strategy<Value = Command> {
-    let task = || one_of(&["t1", "t1", "t1", "t2", "t2", "t3"]);
     prop_oneof![
         2 => task().prop_map(Command::Task),
         6 => (task(), path()).prop_map(|(task, path)| Command::Join { task, path }),
@@ -150,6 +215,10 @@ fn members() -> impl Strategy<Value = Command> {
         2 => task().prop_map(Command::Exit),
         1 => path().prop_map(Command::Kill),
     ]
+}
+
+fn task() -> impl Strategy<Value = String> {
+    one_of(&["t1", "t1", "t1", "t2", "t2", "t3"])
 }
 
 fn limits() -> impl Strategy<Value = Command> {

@@ -30,8 +30,11 @@ unregister memory
 bind memory h
 unbind memory
 mkdir a/b
+mkdir a/b with t u
 mv a/b c
 rmdir a/b
+rmdir --strict a/b
+rmdir --strict --subtree -- -a
 task t
 join t a/b
 leave t
@@ -49,6 +52,18 @@ max.depth a 3
 max.descendants a max
 fail memory online 2
 panic memory free 1
+notify a on
+notify a off
+notices
+notice
+notice as n
+accept n
+ignore n
+renotify
+watch a
+watch a as v
+hear v
+unwatch v
 reap
 show
 show a
@@ -75,7 +90,7 @@ fn an_unknown_command_is_refused_with_its_place() {
 #[test]
 fn a_missing_or_extra_argument_names_the_usage() {
     assert_snapshot!(reprint("mkdir a; mv a"), @"line 1, column 10, at `mv`: an argument is missing: mv PATH NAME");
-    assert_snapshot!(reprint("reap now"), @"line 1, column 6, at `now`: one argument too many: reap, events");
+    assert_snapshot!(reprint("reap now"), @"line 1, column 6, at `now`: one argument too many: reap, events, notices, renotify");
     assert_snapshot!(reprint("get a memory r1"), @"line 1, column 14, at `r1`: expected `as NAME`: get PATH SUBSYSTEM [as NAME]");
     assert_snapshot!(reprint("get a memory as"), @"line 1, column 1, at `get`: an argument is missing: get PATH SUBSYSTEM [as NAME]");
 }

@@ -29,6 +29,7 @@ impl Session {
             path: group.path(),
             controllers: if is_root { group.hierarchy().controllers() } else { Vec::new() },
             populated: group.is_populated(),
+            notify_on_release: group.notify_on_release(),
             max_depth: bounded(group.max_depth()),
             max_descendants: bounded(group.max_descendants()),
             descendants: group.descendant_count(),

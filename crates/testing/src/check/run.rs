@@ -1,6 +1,6 @@
 //! The commands that take more than one call.
 
-use fief_core::{Cgroup, CssRef, Limit, Removal};
+use fief_core::{Cgroup, CreateWithError, CssRef, Limit, Removal};
 
 use super::{Session, done};
 use crate::{
@@ -42,8 +42,24 @@ impl Session {
         Ok(String::new())
     }
 
-    pub(super) fn rmdir(&self, path: &str) -> Outcome {
-        Ok(done(self.group(path)?.remove(Removal::Detach)?))
+    pub(super) fn mkdir_with(&self, path: &str, tasks: &[String]) -> Outcome {
+        let tasks = tasks.iter().map(|task| self.member(task)).collect::<Result<Vec<_>, _>>()?;
+        let (parent, name) = split(path);
+        match self.group(parent)?.create_child_with(name, &tasks) {
+            Ok(_) => Ok(String::new()),
+            Err(CreateWithError::Create(error)) => Err(error.into()),
+            Err(CreateWithError::Attach(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn rmdir(&self, path: &str, strict: bool, subtree: bool) -> Outcome {
+        let group = self.group(path)?;
+        let removal = if strict { Removal::Strict } else { Removal::Detach };
+        if !subtree {
+            return Ok(done(group.remove(removal)?));
+        }
+        Ok(format!("{} removed\n", group.remove_subtree(removal)?))
     }
 
     pub(super) fn task(&mut self, name: &str) -> Outcome {

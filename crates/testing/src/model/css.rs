@@ -36,22 +36,32 @@ impl Model {
             parent.map_or_else(String::new, |css| format!("under {}", self.css_path(css)));
         self.call(index, Hook::NewCss, &seen_at)?;
         let (stage, group, came_online) = (Stage::Made, Some(group), false);
-        self.css.push(Css { subsystem: index, parent, group, stage, came_online, seen_at });
+        let busy = false;
+        self.css.push(Css { subsystem: index, parent, group, stage, busy, came_online, seen_at });
         Ok(())
     }
 
     /// Takes the newest css back: from `first` those that came online, from `failed` the others.
     fn undo_css(&mut self, first: CssId, failed: CssId) {
-        self.bury(&(first..failed).collect::<Vec<_>>());
+        let online: Vec<CssId> = (first..failed).collect();
+        self.drain(&online);
+        self.bury(&online);
         for css in failed..self.css.len() {
             self.css[css].stage = Stage::Offline;
             self.note_unheld(css);
         }
     }
 
-    /// Takes css offline, those of one group together.
+    /// Has caches given back; comes before css are buried or armed.
+    pub(super) fn drain(&mut self, all: &[CssId]) {
+        for &css in all {
+            self.call_css(css, Hook::Drain);
+        }
+    }
+
+    /// Takes css offline that are drained, those of one call together.
     pub(super) fn bury(&mut self, all: &[CssId]) {
-        for hook in [Hook::Drain, Hook::Killed, Hook::Offline] {
+        for hook in [Hook::Killed, Hook::Offline] {
             for &css in all {
                 self.call_css(css, hook);
             }
@@ -62,23 +72,32 @@ impl Model {
         }
     }
 
-    /// Notes when a css that is offline has lost its last reference; call after taking one away.
+    /// Notes when a css has lost its last reference and somebody waits for that; call after taking one
+    /// away.
     pub(super) fn note_unheld(&mut self, css: CssId) {
-        if self.css[css].stage == Stage::Offline && !self.is_held(css) {
+        let is_awaited = match self.css[css].stage {
+            Stage::Offline => !self.is_held(css),
+            Stage::Online => self.is_armed_css(css) && self.css[css].busy && self.holders(css) == 0,
+            _ => false,
+        };
+        if is_awaited && !self.unheld.contains(&css) {
             self.unheld.push(css);
         }
     }
 
-    /// Releases and frees what nobody holds; what that lets go of comes in the next round.
+    /// Releases and frees what nobody holds, and tells of groups that are in use no more; what that lets
+    /// go of comes in the next round.
     pub(super) fn reap(&mut self) -> Outcome {
-        while !self.unheld.is_empty() {
-            let round = std::mem::take(&mut self.unheld);
+        while !self.unheld.is_empty() || !self.emptied.is_empty() {
+            let mut round = std::mem::take(&mut self.unheld);
+            round.retain(|&css| self.look_at(css));
             for &css in &round {
                 if self.css[css].came_online {
                     self.call_css(css, Hook::Released);
                 }
                 self.css[css].stage = Stage::Released;
             }
+            self.arm_emptied();
             for css in round {
                 let path = self.css[css].seen_at.clone();
                 self.call(self.css[css].subsystem, Hook::Free, &path).ok();
@@ -93,8 +112,13 @@ impl Model {
 
     /// Whether a script's reference or an unfreed child keeps it.
     pub(super) fn is_held(&self, css: CssId) -> bool {
-        let child = |other: &Css| other.parent == Some(css) && other.stage != Stage::Freed;
-        self.references.values().any(|&held| held == css) || self.css.iter().any(child)
+        let is_child = |other: &Css| other.parent == Some(css) && other.stage != Stage::Freed;
+        self.holders(css) > 0 || self.css.iter().any(is_child)
+    }
+
+    /// How many references a script holds.
+    pub(super) fn holders(&self, css: CssId) -> usize {
+        self.references.values().filter(|&&held| held == css).count()
     }
 
     /// The live css of a group, in order of registration.

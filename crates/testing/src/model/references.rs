@@ -38,7 +38,7 @@ impl Model {
     pub(super) fn upgrade(&mut self, weak: &str, name: Option<&str>) -> Outcome {
         let css = *self.weaks.get(weak).ok_or("UnknownReference")?;
         if self.css[css].stage != Stage::Online && !self.is_held(css) {
-            return Err("Gone");
+            return Err("Gone".to_owned());
         }
         self.hold(css, name)
     }
@@ -47,9 +47,13 @@ impl Model {
         self.references.get(reference).copied().ok_or("UnknownReference")
     }
 
+    /// A reference whose name is taken is taken all the same, and put at once.
     fn hold(&mut self, css: CssId, name: Option<&str>) -> Outcome {
-        let name =
-            fresh(name, 'r', |name| self.references.contains_key(name)).map_err(|_| "Taken")?;
+        self.css[css].busy |= self.is_armed_css(css);
+        let Ok(name) = fresh(name, 'r', |name| self.references.contains_key(name)) else {
+            self.note_unheld(css);
+            return Err("Taken".to_owned());
+        };
         self.references.insert(name, css);
         Ok(String::new())
     }

@@ -10,11 +10,11 @@ impl Model {
     pub(super) fn register(&mut self, name: &str) -> Outcome {
         check_name(name)?;
         if self.subsystem_named(name).is_some() {
-            return Err("Exists");
+            return Err("Exists".to_owned());
         }
         let prefix = format!("{name}.");
         if self.groups.iter().any(|group| !group.removed && group.name.starts_with(&prefix)) {
-            return Err("Collides");
+            return Err("Collides".to_owned());
         }
         let (index, root) = (self.subsystems.len(), self.css.len());
         self.css.push(Css {
@@ -22,6 +22,7 @@ impl Model {
             parent: None,
             group: None,
             stage: Stage::Online,
+            busy: false,
             came_online: true,
             seen_at: "/".to_owned(),
         });
@@ -35,9 +36,10 @@ impl Model {
     pub(super) fn unregister(&mut self, name: &str) -> Outcome {
         let index = self.known(name)?;
         if self.subsystems[index].tree.is_some() {
-            return Err("Bound");
+            return Err("Bound".to_owned());
         }
         let root = self.subsystems[index].root;
+        self.drain(&[root]);
         self.bury(&[root]);
         self.subsystems[index].registered = false;
         Ok(String::new())
@@ -47,10 +49,10 @@ impl Model {
         let index = self.known(name)?;
         let tree = self.tree_named(hierarchy).ok_or("UnknownHierarchy")?;
         if self.subsystems[index].tree.is_some() {
-            return Err("Bound");
+            return Err("Bound".to_owned());
         }
         if !self.children(self.trees[tree].root).is_empty() {
-            return Err("Populated");
+            return Err("Populated".to_owned());
         }
         self.move_root(index, Some(tree));
         Ok(String::new())
@@ -60,7 +62,7 @@ impl Model {
         let index = self.known(name)?;
         let tree = self.subsystems[index].tree.ok_or("Unbound")?;
         if !self.children(self.trees[tree].root).is_empty() {
-            return Err("Populated");
+            return Err("Populated".to_owned());
         }
         self.move_root(index, None);
         Ok(String::new())

@@ -1,16 +1,16 @@
 //! Hierarchies and groups: names, paths, limits.
 
 use super::{Group, GroupId, Model, Outcome, Tree, TreeId};
-use crate::names::split;
+use crate::{hook::Hook, names::split};
 
 impl Model {
     pub(super) fn hierarchy(&mut self, name: &str) -> Outcome {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         if name.is_empty() || name.len() > 63 || !name.bytes().all(legal) {
-            return Err("Name");
+            return Err("Name".to_owned());
         }
         if self.tree_named(name).is_some() {
-            return Err("Exists");
+            return Err("Exists".to_owned());
         }
         let (tree, root) = (self.trees.len(), self.groups.len());
         self.trees.push(Tree { name: name.to_owned(), root, destroyed: false });
@@ -27,7 +27,7 @@ impl Model {
     pub(super) fn destroy(&mut self, name: &str) -> Outcome {
         let tree = self.tree_named(name).ok_or("UnknownHierarchy")?;
         if !self.children(self.trees[tree].root).is_empty() {
-            return Err("Busy");
+            return Err("Busy".to_owned());
         }
         for index in self.bound_to(tree) {
             self.move_root(index, None);
@@ -41,6 +41,35 @@ impl Model {
     }
 
     pub(super) fn mkdir(&mut self, path: &str) -> Outcome {
+        let group = self.bear(path, false)?;
+        self.show_up(group);
+        Ok(String::new())
+    }
+
+    pub(super) fn mkdir_with(&mut self, path: &str, names: &[String]) -> Outcome {
+        let named = names.iter().map(|name| self.task_named(name));
+        let mut tasks = Vec::new();
+        for task in named.collect::<Result<Vec<_>, _>>()? {
+            if !tasks.contains(&task) {
+                tasks.push(task);
+            }
+        }
+        let group = self.bear(path, true)?;
+        let seats = self.seats(&tasks, group);
+        if let Err(veto) = self.all_or_none(&seats, Hook::CanAttach, Hook::CancelAttach) {
+            let csses = self.live_css(group);
+            self.drain(&csses);
+            self.bury(&csses);
+            self.groups[group].removed = true;
+            return Err(veto.to_owned());
+        }
+        self.show_up(group);
+        self.carry_out(&tasks, group, &seats);
+        Ok(String::new())
+    }
+
+    /// Makes a group that is not there yet, and its css; or nothing.
+    fn bear(&mut self, path: &str, has_members: bool) -> Result<GroupId, &'static str> {
         let (parent, name) = split(path);
         let parent = self.lookup(parent)?;
         self.check_name(parent, name)?;
@@ -51,8 +80,18 @@ impl Model {
             self.groups[group].removed = true;
             return Err(veto);
         }
+        let notifies = self.groups[parent].notifies;
+        self.groups[group].notifies = notifies;
+        self.groups[group].armed = notifies && !has_members;
+        Ok(group)
+    }
+
+    /// Makes a group known that was made.
+    fn show_up(&mut self, group: GroupId) {
         self.groups[group].born = true;
-        Ok(String::new())
+        if let Some(parent) = self.groups[group].parent {
+            self.disarm(parent);
+        }
     }
 
     pub(super) fn mv(&mut self, path: &str, name: &str) -> Outcome {
@@ -63,19 +102,6 @@ impl Model {
         }
         self.check_name(parent, name)?;
         name.clone_into(&mut self.groups[group].name);
-        Ok(String::new())
-    }
-
-    pub(super) fn rmdir(&mut self, path: &str) -> Outcome {
-        let group = self.lookup(path)?;
-        if self.groups[group].parent.is_none() {
-            return Err("Root");
-        }
-        if !self.children(group).is_empty() || !self.members(group).is_empty() {
-            return Err("Busy");
-        }
-        self.bury(&self.live_css(group));
-        self.groups[group].removed = true;
         Ok(String::new())
     }
 
@@ -197,5 +223,8 @@ fn new_group(tree: TreeId, parent: Option<GroupId>, name: &str) -> Group {
         removed: false,
         max_depth: None,
         max_descendants: None,
+        notifies: false,
+        armed: false,
+        is_told: false,
     }
 }

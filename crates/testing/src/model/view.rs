@@ -33,6 +33,7 @@ impl Model {
             path: self.path(group),
             controllers: bound.iter().map(|&index| self.subsystems[index].name.clone()).collect(),
             populated: [group].iter().chain(&below).any(|&group| !self.members(group).is_empty()),
+            notify_on_release: self.groups[group].notifies,
             max_depth: self.groups[group].max_depth,
             max_descendants: self.groups[group].max_descendants,
             descendants: count(below.len()),
@@ -72,7 +73,7 @@ impl Model {
         inactive.map(|subsystem| (subsystem.name.clone(), self.css_view(subsystem.root))).collect()
     }
 
-    fn subsystem_of(&self, css: CssId) -> String {
+    pub(super) fn subsystem_of(&self, css: CssId) -> String {
         self.subsystems[self.css[css].subsystem].name.clone()
     }
 

@@ -31,9 +31,9 @@ impl Command {
             Self::Unregister(_) => "unregister",
             Self::Bind { .. } => "bind",
             Self::Unbind(_) => "unbind",
-            Self::Mkdir(_) => "mkdir",
+            Self::Mkdir(_) | Self::MkdirWith { .. } => "mkdir",
             Self::Mv { .. } => "mv",
-            Self::Rmdir(_) => "rmdir",
+            Self::Rmdir { .. } => "rmdir",
             Self::Task(_) => "task",
             Self::Join { .. } => "join",
             Self::Leave { .. } => "leave",
@@ -49,6 +49,15 @@ impl Command {
             Self::MaxDescendants { .. } => "max.descendants",
             Self::Fail { .. } => "fail",
             Self::Panic { .. } => "panic",
+            Self::Notify { .. } => "notify",
+            Self::Notices => "notices",
+            Self::Notice(_) => "notice",
+            Self::Accept(_) => "accept",
+            Self::Ignore(_) => "ignore",
+            Self::Renotify => "renotify",
+            Self::Watch { .. } => "watch",
+            Self::Hear(_) => "hear",
+            Self::Unwatch(_) => "unwatch",
             Self::Reap => "reap",
             Self::Show(_) => "show",
             Self::Events => "events",
@@ -64,11 +73,20 @@ impl Command {
             | Self::Unregister(word)
             | Self::Unbind(word)
             | Self::Mkdir(word)
-            | Self::Rmdir(word)
             | Self::Task(word)
             | Self::Exit(word)
             | Self::Kill(word)
-            | Self::Put(word) => vec![word.clone()],
+            | Self::Put(word)
+            | Self::Accept(word)
+            | Self::Ignore(word)
+            | Self::Hear(word)
+            | Self::Unwatch(word) => vec![word.clone()],
+            Self::MkdirWith { path, tasks } => with(path, tasks),
+            Self::Rmdir { path, strict, subtree } => rmdir(path, *strict, *subtree),
+            Self::Notify { path, on } => {
+                vec![path.clone(), if *on { "on" } else { "off" }.to_owned()]
+            }
+            Self::Notice(name) => named(&[], name.as_ref()),
             Self::Bind { subsystem: first, hierarchy: second }
             | Self::Mv { path: first, name: second }
             | Self::Join { task: first, path: second } => vec![first.clone(), second.clone()],
@@ -79,7 +97,8 @@ impl Command {
             Self::Root { subsystem: what, name }
             | Self::Clone { reference: what, name }
             | Self::Weak { reference: what, name }
-            | Self::Upgrade { weak: what, name } => named(&[what], name.as_ref()),
+            | Self::Upgrade { weak: what, name }
+            | Self::Watch { path: what, name } => named(&[what], name.as_ref()),
             Self::MaxDepth { path, limit } | Self::MaxDescendants { path, limit } => {
                 vec![
                     path.clone(),
@@ -90,7 +109,7 @@ impl Command {
                 vec![subsystem.clone(), hook.to_string(), nth.to_string()]
             }
             Self::Show(path) => path.iter().cloned().collect(),
-            Self::Reap | Self::Events => Vec::new(),
+            Self::Notices | Self::Renotify | Self::Reap | Self::Events => Vec::new(),
         }
     }
 }
@@ -101,6 +120,18 @@ fn named(words: &[&String], name: Option<&String>) -> Vec<String> {
         words.extend(["as".to_owned(), name.clone()]);
     }
     words
+}
+
+fn with(path: &str, tasks: &[String]) -> Vec<String> {
+    let with = [path, "with"].map(str::to_owned);
+    with.into_iter().chain(tasks.iter().cloned()).collect()
+}
+
+fn rmdir(path: &str, strict: bool, subtree: bool) -> Vec<String> {
+    let is_option_like = path.starts_with('-');
+    let options =
+        [("--strict", strict), ("--subtree", subtree), ("--", is_option_like), (path, true)];
+    options.into_iter().filter(|(_, is_there)| *is_there).map(|(word, _)| word.to_owned()).collect()
 }
 
 /// Quotes a word that would not be read back as it is.

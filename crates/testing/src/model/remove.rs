@@ -1,0 +1,44 @@
+//! Removing groups, by either policy.
+
+use super::{CssId, GroupId, Model, Outcome};
+
+impl Model {
+    pub(super) fn rmdir(&mut self, path: &str, strict: bool, subtree: bool) -> Outcome {
+        let top = self.lookup(path)?;
+        let parent = self.groups[top].parent.ok_or("Root")?;
+        let groups = self.going(top, subtree)?;
+        let csses: Vec<CssId> = groups.iter().flat_map(|&group| self.live_css(group)).collect();
+        self.drain(&csses);
+        let holders = self.holder_texts(&csses);
+        if strict && !holders.is_empty() {
+            self.refused += 1;
+            return Err(format!("{} is in use: {}", self.path(top), holders.join(", ")));
+        }
+        self.bury(&csses);
+        for &group in &groups {
+            self.groups[group].removed = true;
+        }
+        self.note_emptied(parent);
+        Ok(if subtree { format!("{} removed\n", groups.len()) } else { String::new() })
+    }
+
+    /// The groups that are to go, children before their parents.
+    fn going(&self, top: GroupId, subtree: bool) -> Result<Vec<GroupId>, &'static str> {
+        if !subtree && !self.children(top).is_empty() {
+            return Err("Busy");
+        }
+        let groups: Vec<GroupId> = self.preorder(top).into_iter().rev().collect();
+        let is_busy = groups.iter().any(|&group| !self.members(group).is_empty());
+        if is_busy { Err("Busy") } else { Ok(groups) }
+    }
+
+    /// Each css with references, and how many.
+    fn holder_texts(&self, csses: &[CssId]) -> Vec<String> {
+        let held = csses.iter().filter(|&&css| self.holders(css) > 0);
+        let text = |&css: &CssId| {
+            let (count, subsystem) = (self.holders(css), self.subsystem_of(css));
+            format!("{count} references to {subsystem} of {}", self.css_path(css))
+        };
+        held.map(text).collect()
+    }
+}
