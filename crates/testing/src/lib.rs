@@ -14,4 +14,5 @@ pub mod recorder;
 pub mod check;
 pub mod model;
 pub mod stress;
+pub mod world;
 mod sync;

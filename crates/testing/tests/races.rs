@@ -12,15 +12,16 @@ use std::{
     thread,
 };
 
-use fief_core::{
-    Cgroup, Controller, Css, CssRef, Hierarchy, HookError, Registry, Removal, Subsystem,
+use fief_core::{Cgroup, Css, CssRef, HookError, Registry, Removal, Subsystem};
+use fief_testing::{
+    stress::ledger::{Canary, Wanderer},
+    world::World,
 };
-use fief_testing::stress::ledger::{Canary, Ledger, Wanderer, Watch};
 
 /// A put to zero must not touch what a removal in between has freed.
 #[test]
 fn race_01_dec_then_touch() {
-    let world = World::new();
+    let world = world();
     for _ in 0..2_000 {
         let group = world.create("g");
         let css = world.css(&group);
@@ -81,7 +82,7 @@ impl Subsystem for Flag {
 /// Removed back to back, a parent goes offline, is released and freed after its child.
 #[test]
 fn race_06_parent_offlined_or_freed_before_child() {
-    let world = World::new();
+    let world = world();
     for _ in 0..1_000 {
         let a = world.create("a");
         let b = a.create_child("b").expect("a name");
@@ -102,7 +103,7 @@ fn race_06_parent_offlined_or_freed_before_child() {
 /// The root css is usable before, while and after its controller is bound.
 #[test]
 fn race_08_root_css_used_before_it_is_bound() {
-    let world = World::new();
+    let world = world();
     world.controller.unbind().expect("bound, no groups");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -128,7 +129,7 @@ fn race_08_root_css_used_before_it_is_bound() {
 /// Gets, puts and tries on many threads against the kill: nothing is lost, nothing counted twice.
 #[test]
 fn race_09_kill_against_get_and_put() {
-    let world = World::new();
+    let world = world();
     for round in 0..500 {
         let group = world.create("g");
         thread::scope(|scope| {
@@ -232,7 +233,7 @@ impl Drop for Locking {
 /// An id that is used again does not find the css that had it.
 #[test]
 fn race_12_stale_id_after_reuse() {
-    let world = World::new();
+    let world = world();
     let mut stale = Vec::new();
     for _ in 0..200 {
         let group = world.create("g");
@@ -253,7 +254,7 @@ fn race_12_stale_id_after_reuse() {
 /// Whoever resolves a task gets a usable css at once, wherever the task's group is going.
 #[test]
 fn race_14_infinite_loop_on_a_dying_group() {
-    let world = World::new();
+    let world = world();
     let task = world.registry.create_task("t").expect("a name");
     let stop = AtomicBool::new(false);
     let most = AtomicUsize::new(0);
@@ -289,7 +290,7 @@ fn resolve(world: &World, task: &fief_core::Task) -> bool {
 /// A group created under the name of one that is dying starts from nothing.
 #[test]
 fn race_22_same_name_while_the_old_one_dies() {
-    let world = World::new();
+    let world = world();
     let mut held: Vec<(CssRef<Canary>, Cgroup)> = Vec::new();
     for _ in 0..500 {
         let group = world.create("g");
@@ -310,7 +311,7 @@ fn race_22_same_name_while_the_old_one_dies() {
 /// A path can be asked for at any time, from the creation of a group until it is freed.
 #[test]
 fn race_24_path_of_a_group_set_up_or_torn_down() {
-    let world = World::new();
+    let world = world();
     let shown: Mutex<Option<Cgroup>> = Mutex::new(None);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -344,7 +345,7 @@ fn race_24_path_of_a_group_set_up_or_torn_down() {
 /// A walk neither skips nor repeats a sibling that is there all the time, whatever goes beside it.
 #[test]
 fn race_37_removal_of_the_position_of_a_walk() {
-    let world = World::new();
+    let world = world();
     let root = world.hierarchy.root();
     for index in 0..4 {
         root.create_child(&format!("stays{index}")).expect("a name");
@@ -382,7 +383,7 @@ fn race_37_removal_of_the_position_of_a_walk() {
 /// A position of a walk may be removed, and siblings come and go, before the walk goes on.
 #[test]
 fn race_37_removal_between_two_steps() {
-    let world = World::new();
+    let world = world();
     let root = world.hierarchy.root();
     for name in ["a", "b", "c", "d"] {
         root.create_child(name).expect("a name");
@@ -403,37 +404,6 @@ fn race_37_removal_between_two_steps() {
     world.settle();
 }
 
-/// A registry with one watched controller on one hierarchy.
-struct World {
-    registry: Registry,
-    hierarchy: Hierarchy,
-    controller: Controller<Watch>,
-    ledger: Arc<Ledger>,
-}
-
-impl World {
-    fn new() -> Self {
-        let ledger = Arc::new(Ledger::default());
-        let registry = Registry::new();
-        let hierarchy = registry.create_hierarchy("h").expect("a name");
-        let controller = registry.register(Watch::new("watch", &ledger)).expect("a name");
-        controller.bind(&hierarchy).expect("empty");
-        Self { registry, hierarchy, controller, ledger }
-    }
-
-    fn create(&self, name: &str) -> Cgroup {
-        self.hierarchy.root().create_child(name).expect("a name")
-    }
-
-    fn css(&self, group: &Cgroup) -> CssRef<Canary> {
-        self.controller.css(group).expect("online")
-    }
-
-    /// Ends everything; every css passed all its stages.
-    fn settle(&self) {
-        self.controller.unbind().expect("no groups");
-        self.controller.unregister().expect("inactive");
-        self.registry.wait_reclaimed().expect("nothing in the way");
-        self.ledger.settle().expect("no violation");
-    }
+fn world() -> World {
+    World::new(Registry::new(), 1).expect("no refusal")
 }

@@ -1,6 +1,6 @@
 //! Watches every css from its making to its drop.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use fief_core::{Css, CssRef, HookError, Subsystem};
 
@@ -62,7 +62,8 @@ impl Ledger {
         self.passed[usize::from(stage)].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn assert(&self, holds: bool, what: impl FnOnce() -> String) {
+    /// Notes a violation unless `holds`.
+    pub fn assert(&self, holds: bool, what: impl FnOnce() -> String) {
         if holds {
             return;
         }
@@ -87,6 +88,8 @@ impl fmt::Display for Ledger {
 #[derive(Debug)]
 pub struct Life {
     stage: AtomicU8,
+    /// Wanderers that are out.
+    held: AtomicU64,
     parent: Option<Arc<Self>>,
 }
 
@@ -150,6 +153,9 @@ impl Drop for Canary {
 }
 
 /// A reference on its way through threads; checked against its css's life when it is given up.
+///
+/// Whoever removes strictly under [`strictly`] wants it to be one that was taken while the css was
+/// online, or cloned from such a one.
 #[derive(Debug)]
 pub struct Wanderer {
     css: CssRef<Canary>,
@@ -162,6 +168,8 @@ impl Wanderer {
     #[must_use]
     pub fn new(css: CssRef<Canary>) -> Self {
         let (life, ledger) = (Arc::clone(&css.life), Arc::clone(&css.ledger));
+        // Ordering: Relaxed: a removal that finds our reference gone sees what came before its drop.
+        life.held.fetch_add(1, Ordering::Relaxed);
         Self { css, life, ledger }
     }
 
@@ -178,7 +186,22 @@ impl Drop for Wanderer {
         let stage = self.life.stage();
         self.ledger.assert(stage < RELEASED, || format!("stage {stage} while a reference is out"));
         self.css.check();
+        // Ordering: Relaxed: as in `new`; the reference goes after this.
+        self.life.held.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+thread_local! {
+    /// The calling thread removes strictly.
+    static STRICT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a strict removal; a css that goes offline in it while a [`Wanderer`] is out is a violation.
+pub fn strictly<R>(removal: impl FnOnce() -> R) -> R {
+    STRICT.set(true);
+    let result = removal();
+    STRICT.set(false);
+    result
 }
 
 /// The subsystem that keeps the ledger.
@@ -206,7 +229,8 @@ impl Subsystem for Watch {
     fn new_css(&self, parent: Option<&Css<Canary>>) -> Result<Canary, HookError> {
         self.ledger.pass(MADE);
         let parent = parent.map(|parent| Arc::clone(&parent.life));
-        let life = Arc::new(Life { stage: AtomicU8::new(MADE), parent });
+        let (stage, held) = (AtomicU8::new(MADE), AtomicU64::new(0));
+        let life = Arc::new(Life { stage, held, parent });
         Ok(Canary { song: AtomicU64::new(ALIVE), life, ledger: Arc::clone(&self.ledger) })
     }
 
@@ -219,6 +243,10 @@ impl Subsystem for Watch {
         css.life.advance(&self.ledger, OFFLINE);
         let parent = css.life.parent.as_ref().map_or(ONLINE, |parent| parent.stage());
         self.ledger.assert(parent == ONLINE, || format!("offline under a parent at {parent}"));
+        // Ordering: Relaxed: see `Wanderer::new`.
+        let held = css.life.held.load(Ordering::Relaxed);
+        let is_free = held == 0 || !STRICT.get();
+        self.ledger.assert(is_free, || format!("removed strictly while {held} references are out"));
         let tried = css.try_get_online();
         self.ledger.assert(tried.is_none(), || "try_get_online during offline".to_owned());
     }
