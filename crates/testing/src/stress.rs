@@ -9,7 +9,9 @@
 pub mod churn;
 pub mod duel;
 pub mod ledger;
+pub mod release;
 pub mod rounds;
+pub mod siege;
 pub mod threads;
 
 use std::{

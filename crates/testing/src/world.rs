@@ -81,11 +81,22 @@ impl World {
     ///
     /// If groups are left, or something went wrong with a css on the way.
     pub fn settle(&self) {
-        for controller in &self.controllers {
-            controller.unbind().expect("no groups");
-            controller.unregister().expect("inactive");
-        }
-        self.registry.wait_reclaimed().expect("nothing in the way");
+        self.end().expect("nothing in the way");
         self.ledger.settle().expect("no violation");
+    }
+
+    /// Lets the controllers go, and waits until every css is freed.
+    ///
+    /// # Errors
+    ///
+    /// What the core refused: groups are left.
+    pub fn end(&self) -> Result<(), Failed> {
+        for controller in &self.controllers {
+            if controller.hierarchy().is_some() {
+                controller.unbind()?;
+            }
+            controller.unregister()?;
+        }
+        Ok(self.registry.wait_reclaimed()?)
     }
 }

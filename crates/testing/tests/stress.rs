@@ -5,7 +5,7 @@ use std::io::{Write, stderr};
 use fief_core::Barrier;
 use fief_testing::stress::{
     churn::{self, Load},
-    duel, rounds, scaled, threads,
+    duel, release, rounds, scaled, siege, threads,
 };
 
 const SEED: u64 = 0x2007_0705;
@@ -45,6 +45,47 @@ fn duel(barrier: Barrier, kills: u64) {
     let outcome = duel::run(barrier, SEED, scaled(kills)).expect("no refusal");
     say(&format!("{barrier:?}: {outcome}"));
     outcome.ledger.settle().expect("no violation");
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn agents_remove_what_is_in_use_no_more() {
+    release(Barrier::Auto);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn agents_remove_what_is_in_use_no_more_fenced() {
+    release(Barrier::Fence);
+}
+
+fn release(barrier: Barrier) {
+    let load = release::Load::new(barrier, SEED, scaled(3_000_000_000));
+    let outcome = release::run(&load).expect("no refusal");
+    say(&format!("{barrier:?}: {outcome}"));
+    outcome.ledger.settle().expect("no violation");
+    let counts = outcome.counts;
+    assert!(counts.accepted <= counts.uses);
+    assert!(counts.by_agents.min(counts.strict).min(counts.detached).min(counts.refused) > 0);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn no_strict_removal_takes_a_css_from_its_holder() {
+    siege(Barrier::Auto);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn no_strict_removal_takes_a_css_from_its_holder_fenced() {
+    siege(Barrier::Fence);
+}
+
+fn siege(barrier: Barrier) {
+    let outcome = siege::run(barrier, SEED, scaled(200_000_000)).expect("no refusal");
+    say(&format!("{barrier:?}: {outcome}"));
+    outcome.ledger.settle().expect("no violation");
+    assert!(outcome.removed > 0 && outcome.refused > 0);
 }
 
 #[test]
