@@ -255,6 +255,12 @@ fn a_flag_that_is_taken_back_silences_and_set_again_tells_of_the_next_edge() -> 
     group.set_notify_on_release(true)?;
     drop(held);
     assert_eq!(scene.told(), ["/a"]);
+    let task = scene.registry.create_task("task")?;
+    task.join(&group)?;
+    drop(task);
+    group.set_notify_on_release(false)?;
+    group.set_notify_on_release(true)?;
+    assert_eq!(scene.told(), [""; 0], "that the last member left is forgotten, too");
     group.remove(Removal::Detach)?;
     let error = group.set_notify_on_release(true).unwrap_err().to_string();
     assert_eq!(error, "notify_on_release of /a cannot be set: it is removed");

@@ -45,7 +45,7 @@ pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) -> usi
     let some = tree.emptied.len().min(count);
     let mut emptied: Vec<Arc<Node>> = tree.emptied.drain(..some).collect();
     // Ordering: Relaxed: written under the structural lock.
-    emptied.retain(|node| node.is_emptied.swap(false, Ordering::Relaxed));
+    emptied.iter().for_each(|node| node.is_emptied.store(false, Ordering::Relaxed));
     emptied.retain(|node| is_wanted(node) && !node.is_armed());
     emptied.sort_by_key(|node| node.hierarchy.id());
     for nodes in emptied.chunk_by(|one, other| Arc::ptr_eq(&one.hierarchy, &other.hierarchy)) {

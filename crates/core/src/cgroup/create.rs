@@ -244,7 +244,9 @@ pub(super) fn set_notifies(cgroup: &Cgroup, notify: bool) -> Result<(), NotifyEr
     if !notify {
         arm::disarm(engine, &mut tree, node);
         // Ordering: Relaxed: as above.
-        node.is_emptied.store(false, Ordering::Relaxed);
+        if node.is_emptied.swap(false, Ordering::Relaxed) {
+            tree.emptied.retain(|emptied| !Arc::ptr_eq(emptied, node));
+        }
         node.hierarchy.outbox.forget(node);
     } else if arm::is_wanted(node) && !node.is_armed() && !node.is_emptied.load(Ordering::Relaxed) {
         arm::arm(engine, &mut tree, std::slice::from_ref(node));

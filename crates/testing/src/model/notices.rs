@@ -38,6 +38,7 @@ impl Model {
         self.groups[group].notifies = on;
         if !on {
             self.disarm(group);
+            self.emptied.retain(|&emptied| emptied != group);
         } else if self.is_to_be_armed(group) && !self.emptied.contains(&group) {
             self.arm(&[group]);
         }
