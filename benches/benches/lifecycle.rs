@@ -12,16 +12,19 @@ use benches::{
     compare::{criterion, group},
     farewell::{Readers, removals},
     forest::{Forest, manual},
-    lifecycle::{barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, removal},
+    lifecycle::{
+        barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, refusal, removal,
+    },
     system::register_membarrier,
 };
 use criterion::Criterion;
-use fief_core::Registry;
+use fief_core::{Registry, Removal};
 
 fn main() {
     let mut criterion = criterion();
     come_and_goes(&mut criterion);
     kills(&mut criterion);
+    removals_by_policy(&mut criterion);
     farewells(&mut criterion);
     criterion.final_summary();
 }
@@ -56,8 +59,8 @@ fn kills(criterion: &mut Criterion) {
             ("membarrier", &barrier),
             ("1 css", &|| kill(1)),
             ("1,000 css, each", &|| kill(1_000) / 1_000),
-            ("removal of a group without css", &|| removal(&none)),
-            ("removal of a group with a css", &|| removal(&one)),
+            ("removal of a group without css", &|| removal(&none, Removal::Detach)),
+            ("removal of a group with a css", &|| removal(&one, Removal::Detach)),
         ];
         for (name, what) in whats {
             group.bench_function(name, |bencher| {
@@ -65,6 +68,29 @@ fn kills(criterion: &mut Criterion) {
             });
         }
     });
+    group.finish();
+}
+
+/// Of groups with four css, beside a thread that spins.
+fn removals_by_policy(criterion: &mut Criterion) {
+    let (plain, armed) = (Forest::new(manual(), 4, 1), Forest::notifying(manual(), 4, 1));
+    let held = [&plain, &armed].map(|forest| forest.css(0));
+    let mut group = group(criterion, "lifecycle/removal");
+    beside_a_busy_thread(|| {
+        let whats: [(&str, &dyn Fn() -> Duration); 5] = [
+            ("detach", &|| removal(&plain, Removal::Detach)),
+            ("strict", &|| removal(&plain, Removal::Strict)),
+            ("strict, armed", &|| removal(&armed, Removal::Strict)),
+            ("strict, refused", &|| refusal(&plain.groups[0])),
+            ("strict, refused, armed", &|| refusal(&armed.groups[0])),
+        ];
+        for (name, what) in whats {
+            group.bench_function(name, |bencher| {
+                bencher.iter_custom(|times| (0..times).map(|_| what()).sum());
+            });
+        }
+    });
+    drop(held);
     group.finish();
 }
 

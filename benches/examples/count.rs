@@ -8,7 +8,9 @@
 use std::hint::black_box;
 
 use benches::{
+    armed::Armed,
     forest::{Forest, manual},
+    notices::{BATCH, edges},
     pair::{ArcClone, CssClone, CssTryGet, Guard, Lookup, Pair, UpgradeAlone, UpgradeUnder},
 };
 use fief_core::Registry;
@@ -28,6 +30,9 @@ fn main() {
         "upgrade-under" => Box::new(UpgradeUnder::new(&forest)),
         "upgrade-alone" => Box::new(UpgradeAlone::new(&forest)),
         "guard" => Box::new(Guard(Registry::clone(&forest.registry))),
+        "first-and-last" => Box::new(Armed::new()),
+        "clone-armed" => Box::new(CssClone(Armed::new().css())),
+        "notice" => Box::new(Edges(Forest::notifying(manual(), 1, BATCH))),
         "lookup" => Box::new(Lookup::new(&forest, 16)),
         "come-and-go" => Box::new(ComeAndGo::reaped()),
         "come-and-go-threaded" => Box::new(ComeAndGo::threaded()),
@@ -65,6 +70,17 @@ impl Pair for ComeAndGo {
             if self.is_reaped {
                 self.forest.registry.reap();
             }
+        }
+    }
+}
+
+/// Groups that go out of use, and are told of; a pass of the reclaimer for every ten.
+struct Edges(Forest);
+
+impl Pair for Edges {
+    fn run(&self, pairs: u64) {
+        for _ in 0..pairs.div_ceil(BATCH as u64) {
+            black_box(edges(&self.0, 0..BATCH));
         }
     }
 }

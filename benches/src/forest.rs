@@ -80,7 +80,18 @@ impl Forest {
     /// Plants `groups` groups with a css of each of `subsystems` empty subsystems.
     #[must_use]
     pub fn new(registry: Registry, subsystems: usize, groups: usize) -> Self {
+        Self::plant(registry, subsystems, groups, false)
+    }
+
+    /// As [`Forest::new`], with groups that are born armed.
+    #[must_use]
+    pub fn notifying(registry: Registry, subsystems: usize, groups: usize) -> Self {
+        Self::plant(registry, subsystems, groups, true)
+    }
+
+    fn plant(registry: Registry, subsystems: usize, groups: usize, notify: bool) -> Self {
         let hierarchy = registry.create_hierarchy("forest").expect("the name is free");
+        hierarchy.root().set_notify_on_release(notify).expect("the root is online");
         let controllers: Vec<_> = (0..subsystems)
             .map(|number| {
                 let empty = Empty(format!("empty{number}"));
@@ -118,6 +129,12 @@ impl Forest {
     pub fn come_and_go(&self) {
         let group = self.hierarchy.root().create_child("passing").expect("the name is free");
         group.remove(Removal::Detach).expect("nobody joined");
+    }
+
+    /// Receives every notice there is, and drops it.
+    pub fn settle_notices(&self) {
+        self.registry.reap();
+        self.hierarchy.notices().try_iter().for_each(drop);
     }
 
     /// Frees everything that can be freed.

@@ -38,12 +38,22 @@ pub fn come_and_go_reaped(forest: &Forest, times: u64) -> Duration {
 
 /// Times the removal of one group with as many css as `forest` has subsystems.
 #[must_use]
-pub fn removal(forest: &Forest) -> Duration {
+pub fn removal(forest: &Forest, removal: Removal) -> Duration {
     let group: Cgroup = forest.hierarchy.root().create_child("passing").expect("a free name");
     let start = Instant::now();
-    group.remove(Removal::Detach).expect("nobody joined");
+    group.remove(removal).expect("nobody joined, and nobody has a reference");
     let time = start.elapsed();
     forest.registry.reap();
+    time
+}
+
+/// Times the strict removal of a group that is in use: the call, and the drop of its error.
+#[must_use]
+pub fn refusal(group: &Cgroup) -> Duration {
+    let start = Instant::now();
+    let refused = group.remove(Removal::Strict).is_err();
+    let time = start.elapsed();
+    assert!(refused, "a reference is out");
     time
 }
 
@@ -81,8 +91,17 @@ pub fn beside_a_busy_thread<R>(work: impl FnOnce() -> R) -> R {
         while !is_started.load(Ordering::Relaxed) {
             thread::yield_now();
         }
-        let result = pinned(0, work);
-        is_over.store(true, Ordering::Relaxed);
-        result
+        let _over = Over(is_over);
+        pinned(0, work)
     })
+}
+
+/// Stops the busy thread, whatever comes of the work.
+struct Over<'f>(&'f AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        // Ordering: Relaxed: a flag, with no data behind it.
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -1,25 +1,10 @@
-//! What `ratios` asks: the figures of a round, and the targets they are held against.
+//! What `ratios` asks: figures of the rounds, and the targets they are held against.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use fief_core::Registry;
 use serde::Serialize;
 
-use crate::{
-    farewell::{self, Readers},
-    forest::{Forest, manual},
-    handed::{self, Dropper},
-    lifecycle::{barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, removal},
-    pair::{ArcClone, CssClone, CssTryGet, Guard, Pair, UpgradeAlone, UpgradeUnder},
-    race,
-    statistic::{Sample, Verdict, median},
-    system::register_membarrier,
-};
-
-/// Pairs in a batch: 20 to 400 µs.
-const PAIRS: u32 = 20_000;
-/// Siblings of the groups that come and go.
-const SIBLINGS: usize = 1_000;
+use crate::statistic::{Sample, Verdict, median};
 
 /// Figures by name, one for each round; times in nanoseconds.
 #[derive(Debug, Default)]
@@ -154,6 +139,57 @@ pub const QUESTIONS: &[Question] = {
             Budget(1024.0),
             BUDGET,
         ),
+        question(
+            "a group with notices on, 4 subsystems, 2 threads / 1 KiB",
+            Bytes,
+            "group, armed",
+            Budget(1024.0),
+            BUDGET,
+        ),
+        question(
+            "put, armed / Arc drop",
+            Time,
+            "put, armed",
+            Figure("arc drop"),
+            Some(AtMost(1.5)),
+        ),
+        question(
+            "notice, 10 of 100,000 groups / 10 of 10",
+            Time,
+            "notice of many",
+            Figure("notice"),
+            Some(AtMost(1.25)),
+        ),
+        question("last put to notice / 100 µs", Time, "told of put", Budget(1e5), BUDGET),
+        question(
+            "last member gone to notice / 100 µs",
+            Time,
+            "told of member",
+            Budget(1e5),
+            BUDGET,
+        ),
+        question("strict removal refused, 4 css / 5 µs", Time, "refused", Budget(5e3), BUDGET),
+        question(
+            "strict removal refused, 4 css, armed / 5 µs",
+            Time,
+            "refused, armed",
+            Budget(5e3),
+            BUDGET,
+        ),
+        question(
+            "cells, 100,000 css × 64 threads, all touched / 100 MiB",
+            Bytes,
+            "cells, all",
+            Budget(100.0 * 1024.0 * 1024.0),
+            BUDGET,
+        ),
+        question(
+            "cells, 100,000 css × 64 threads, 1 % each / 4 MiB",
+            Bytes,
+            "cells, clustered",
+            Budget(4.0 * 1024.0 * 1024.0),
+            BUDGET,
+        ),
         question("Arc, 2 threads on one / 1 thread", Time, "arc, 2 threads", Figure("arc"), None),
         question("weak upgrade under a guard / Arc", Time, "upgrade", Figure("arc"), None),
         question("weak upgrade alone / Arc", Time, "upgrade alone", Figure("arc"), None),
@@ -179,6 +215,46 @@ pub const QUESTIONS: &[Question] = {
             Budget(4e3),
             None,
         ),
+        question("put / Arc drop", Time, "put", Figure("arc drop"), None),
+        question("get / Arc clone", Time, "get", Figure("arc clone"), None),
+        question("get, armed / Arc clone", Time, "get, armed", Figure("arc clone"), None),
+        question("first get+last put, armed / Arc", Time, "first and last", Figure("arc"), None),
+        question(
+            "notice, 100,000 groups in turn / 10 of 10",
+            Time,
+            "notice in turn",
+            Figure("notice"),
+            None,
+        ),
+        question(
+            "notice, 100,000 told at once / 10 of 10",
+            Time,
+            "notices at once",
+            Figure("notice"),
+            None,
+        ),
+        question(
+            "strict removal, 4 subsystems / detach",
+            Time,
+            "strict removal",
+            Figure("detach"),
+            None,
+        ),
+        question(
+            "strict removal, 4 subsystems, armed / detach",
+            Time,
+            "strict removal, armed",
+            Figure("detach"),
+            None,
+        ),
+        question(
+            "strict removal refused, cells of 64 threads / 5 µs",
+            Time,
+            "refused, 64 threads",
+            Budget(5e3),
+            None,
+        ),
+        question("a notice that waits / a group", Bytes, "waiting notice", Figure("group"), None),
     ]
 };
 
@@ -218,7 +294,8 @@ impl Question {
 }
 
 impl Figures {
-    fn put(&mut self, name: &'static str, figure: f64) {
+    /// Adds the figure of one more round.
+    pub fn put(&mut self, name: &'static str, figure: f64) {
         self.0.entry(name).or_default().push(figure);
     }
 
@@ -229,127 +306,6 @@ impl Figures {
     /// Returns the ratios of two figures, round by round.
     fn ratios(&self, ours: &str, peer: &str) -> Vec<f64> {
         self.of(ours).iter().zip(self.of(peer)).map(|(ours, peer)| ours / peer).collect()
-    }
-}
-
-/// What the rounds measure.
-#[derive(Debug)]
-pub struct Rounds {
-    forest: Forest,
-    none: Forest,
-    one: Forest,
-    four: Forest,
-    own: Forest,
-    done: usize,
-}
-
-impl Rounds {
-    /// Makes everything that rounds share.
-    #[must_use]
-    pub fn new() -> Self {
-        register_membarrier();
-        Self {
-            forest: Forest::new(manual(), 1, 2),
-            none: Forest::new(manual(), 0, SIBLINGS),
-            one: Forest::new(manual(), 1, SIBLINGS),
-            four: Forest::new(Registry::new(), 4, SIBLINGS),
-            own: Forest::new(manual(), 4, SIBLINGS),
-            done: 0,
-        }
-    }
-
-    /// Measures every figure once, every other round in reverse.
-    ///
-    /// `group` is the bytes of a group, measured in a process of its own.
-    pub fn round(&mut self, figures: &mut Figures, group: f64) {
-        let mut steps: Vec<fn(&Self, &mut Figures)> =
-            vec![Self::references, Self::handed, Self::kills, Self::groups, Self::farewells];
-        if self.done % 2 == 1 {
-            steps.reverse();
-        }
-        for step in steps {
-            step(self, figures);
-        }
-        figures.put("group", group);
-        self.done += 1;
-    }
-
-    fn references(&self, figures: &mut Figures) {
-        let mut measure = |name, each: &[&dyn Pair]| {
-            figures.put(name, race::nanoseconds(each, PAIRS));
-        };
-        let arc = ArcClone::default();
-        let clones = [0, 1].map(|number| CssClone(self.forest.css(number)));
-        let try_gets = [0, 1].map(|number| CssTryGet::new(&self.forest, number));
-        measure("arc", &[&arc]);
-        measure("clone", &[&clones[0]]);
-        measure("try_get", &[&try_gets[0]]);
-        measure("clone, 2 threads", &[&clones[0], &clones[0]]);
-        measure("clone, 2 threads apart", &[&clones[0], &clones[1]]);
-        measure("try_get, 2 threads", &[&try_gets[0], &try_gets[0]]);
-        measure("try_get, 2 threads apart", &[&try_gets[0], &try_gets[1]]);
-        measure("arc, 2 threads", &[&arc, &arc]);
-        measure("upgrade", &[&UpgradeUnder::new(&self.forest)]);
-        measure("upgrade alone", &[&UpgradeAlone::new(&self.forest)]);
-        measure("guard", &[&Guard(Registry::clone(&self.forest.registry))]);
-    }
-
-    fn handed(&self, figures: &mut Figures) {
-        let css = self.forest.css(0);
-        figures.put("kept", handed::nanoseconds(&css, Dropper::Same));
-        figures.put("handed", handed::nanoseconds(&css, Dropper::Prepared));
-        figures.put("kept again", handed::nanoseconds(&css, Dropper::Same));
-    }
-
-    /// One at a time in turn, beside a thread that a barrier has to reach.
-    fn kills(&self, figures: &mut Figures) {
-        let mut times: [Vec<f64>; 5] = Default::default();
-        beside_a_busy_thread(|| {
-            for _ in 0..101 {
-                times[0].push(barrier().as_secs_f64() * 1e9);
-                times[1].push(kill(1).as_secs_f64() * 1e9);
-                times[2].push(removal(&self.none).as_secs_f64() * 1e9);
-                times[3].push(removal(&self.one).as_secs_f64() * 1e9);
-            }
-            times[4].extend((0..21).map(|_| kill(1_000).as_secs_f64() * 1e9 / 1e3));
-        });
-        let [barrier, kill, without, with, batch] = times.map(|times| median(&times));
-        figures.put("membarrier", barrier);
-        figures.put("kill", kill);
-        figures.put("removal of a css", with - without);
-        figures.put("kill of 1,000", batch);
-    }
-
-    fn groups(&self, figures: &mut Figures) {
-        const TIMES: u32 = 2_000;
-        let each = |time: Duration| time.as_secs_f64() * 1e9 / f64::from(TIMES);
-        let mut times: [Vec<f64>; 3] = Default::default();
-        for _ in 0..5 {
-            let [called, freed] = come_and_go(&self.four, TIMES.into());
-            times[0].push(each(called));
-            times[1].push(each(freed));
-            times[2].push(each(come_and_go_reaped(&self.own, TIMES.into())));
-        }
-        let [called, freed, own] = times.map(|times| median(&times));
-        figures.put("come and go", called);
-        figures.put("come and go, freed", freed);
-        figures.put("come and go reaped", own);
-    }
-
-    fn farewells(&self, figures: &mut Figures) {
-        for (name, readers, removals) in
-            [("freed", Readers::Elsewhere, 21), ("freed late", Readers::TwiceTheProcessors, 15)]
-        {
-            let times = farewell::removals(readers, removals);
-            let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e9).collect();
-            figures.put(name, median(&times));
-        }
-    }
-}
-
-impl Default for Rounds {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

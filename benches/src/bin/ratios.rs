@@ -14,16 +14,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use benches::{
-    footprint,
-    question::{Answer, Figures, QUESTIONS, Rounds, Unit},
+    footprint::Subject,
+    question::{Answer, Figures, QUESTIONS, Unit},
+    rounds::Rounds,
     statistic::Verdict,
     system::{Conditions, Watch, wait_until_quiet},
 };
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-
-/// Groups by whose creation memory is measured.
-const GROUPS: u32 = 20_000;
 
 /// Measures ratios to primitives and peers, and holds them against their targets.
 #[derive(Debug, Parser)]
@@ -37,9 +35,9 @@ struct Options {
     /// Where to write the figures, too.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Measures the memory of a group, in this process, and nothing else.
+    /// Measures the memory of something, in this process, and nothing else.
     #[arg(long, hide = true)]
-    footprint: bool,
+    footprint: Option<Subject>,
 }
 
 /// What is written as JSON.
@@ -52,8 +50,8 @@ struct Report<'a> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = if options.footprint {
-        println!("{}", footprint::per_group(GROUPS));
+    let result = if let Some(subject) = options.footprint {
+        println!("{}", subject.measure().iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
         Ok(true)
     } else {
         run(&options)
@@ -78,7 +76,7 @@ fn run(options: &Options) -> Result<bool> {
             wait_until_quiet(Duration::from_secs(options.patience));
         }
         watch.during(|| {
-            rounds.round(&mut figures, group()?);
+            rounds.round(&mut figures, &memory()?);
             anyhow::Ok(())
         })?;
     }
@@ -98,12 +96,20 @@ fn run(options: &Options) -> Result<bool> {
     Ok(answers.iter().all(|answer| answer.verdict != Verdict::Missed))
 }
 
-/// Returns the bytes of a group, from a process that has freed nothing yet.
-fn group() -> Result<f64> {
-    let program = std::env::current_exe()?;
-    let output = Command::new(program).arg("--footprint").output()?;
-    ensure!(output.status.success(), "the memory of a group could not be measured");
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+/// Returns the figures of memory, each subject's from a process that has freed nothing yet.
+fn memory() -> Result<Vec<(&'static str, f64)>> {
+    let mut figures = Vec::new();
+    for subject in Subject::ALL {
+        let value = subject.to_possible_value().context("every subject has a name")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        let output = command.args(["--footprint", value.get_name()]).output()?;
+        ensure!(output.status.success(), "the memory of {} was not measured", value.get_name());
+        let text = String::from_utf8(output.stdout)?;
+        for (name, figure) in subject.figures().iter().zip(text.split_whitespace()) {
+            figures.push((*name, figure.parse()?));
+        }
+    }
+    Ok(figures)
 }
 
 fn table(answers: &[Answer]) -> Table {
@@ -139,7 +145,8 @@ fn table(answers: &[Answer]) -> Table {
 /// Writes a figure with a unit that suits it.
 fn quantity(figure: f64, unit: Unit) -> String {
     match (unit, figure.abs()) {
-        (Unit::Bytes, _) => format!("{figure:.0} B"),
+        (Unit::Bytes, ..1e5) => format!("{figure:.0} B"),
+        (Unit::Bytes, _) => format!("{:.2} MiB", figure / f64::from(1 << 20)),
         (Unit::Nanoseconds, ..1e3) => format!("{figure:.2} ns"),
         (Unit::Nanoseconds, 1e3..1e6) => format!("{:.2} µs", figure / 1e3),
         (Unit::Nanoseconds, _) => format!("{:.2} ms", figure / 1e6),
