@@ -88,7 +88,10 @@ fn per_notice(forest: &Forest) -> f64 {
 
 fn touch_on_two_threads(forest: &Forest, groups: &[Cgroup]) {
     touch(&forest.controllers, groups);
-    thread::scope(|scope| drop(scope.spawn(|| touch(&forest.controllers, groups))));
+    thread::scope(|scope| {
+        let other = scope.spawn(|| touch(&forest.controllers, groups));
+        other.join().expect("a touch does not panic");
+    });
 }
 
 fn touch(controllers: &[Controller<Empty>], groups: &[Cgroup]) {
@@ -140,11 +143,14 @@ fn on_all_threads(work: impl Fn(usize) + Sync) {
     let barrier = &Barrier::new(THREADS);
     let work = &work;
     thread::scope(|scope| {
-        for thread in 0..THREADS {
+        let run = |thread| {
             scope.spawn(move || {
                 work(thread);
                 barrier.wait();
-            });
-        }
+            })
+        };
+        let threads: Vec<_> = (0..THREADS).map(run).collect();
+        // One by one: the scope itself does not wait until their stacks are gone.
+        threads.into_iter().for_each(|thread| thread.join().expect("no work panics"));
     });
 }
