@@ -203,6 +203,13 @@ impl Header {
         self.mode() == FENCED
     }
 
+    /// Returns whether the header counts, and no cell.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(super) fn is_counting(&self) -> bool {
+        self.mode() == ATOMIC
+    }
+
     #[inline(always)]
     fn mode(&self) -> u32 {
         // Ordering: Relaxed: on the fast path the light barrier orders it (edge op↔switch); off it an

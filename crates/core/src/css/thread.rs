@@ -106,7 +106,7 @@ fn get_slow(id: CssId, header: &Header, step: Step) {
             let is_zero = refcount::settle(cell, header);
             debug_assert!(!is_zero, "the caller holds a reference");
         }
-        None => refcount::get_slow(own_block().and_then(|block| DOMAIN.cell(block, id)), header),
+        None => refcount::get_slow(own_cell(id, header), header),
     }
 }
 
@@ -115,6 +115,7 @@ fn get_slow(id: CssId, header: &Header, step: Step) {
 fn put_slow(id: CssId, header: &Header, step: Step) {
     let is_zero = match raced(id, step) {
         Some(cell) => refcount::settle(cell, header),
+        None if header.is_counting() => refcount::put_slow(None, header),
         None => refcount::put_slow(BLOCK.get().cell(id), header),
     };
     if is_zero {
@@ -131,7 +132,7 @@ fn try_get_slow(id: CssId, header: &Header, want: Want, step: Step) -> bool {
             refcount::confirm(header, want, is_zero, || Core::group_of(header))
         }
         None => {
-            let cell = own_block().and_then(|block| DOMAIN.cell(block, id));
+            let cell = own_cell(id, header);
             refcount::try_get_slow(cell, header, want, || Core::group_of(header))
         }
     };
@@ -144,6 +145,16 @@ fn try_get_slow(id: CssId, header: &Header, want: Want, step: Step) -> bool {
 /// Returns the cell whose share a kill raced with.
 fn raced(id: CssId, step: Step) -> Option<&'static Cell> {
     if step == Step::Raced { BLOCK.get().cell(id) } else { None }
+}
+
+/// Returns the calling thread's cell, making it if need be; none where the header counts.
+///
+/// Without a cell the count goes to the header, which is correct whatever its mode is by then.
+fn own_cell(id: CssId, header: &Header) -> Option<&'static Cell> {
+    if header.is_counting() {
+        return None;
+    }
+    own_block().and_then(|block| DOMAIN.cell(block, id))
 }
 
 /// Returns the calling thread's block, taking a slot for it if it has none.
