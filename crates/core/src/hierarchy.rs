@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::{
     bind,
     cgroup::{Cgroup, Node, name, remove},
-    css::{State, uses::Decision},
+    css::{State, mailbox::Mailbox, uses::Decision},
     error::{CapacityError, CreateHierarchyError, DestroyError, LookupError},
     notice::Outbox,
     reclaim::Garbage,
@@ -45,6 +45,8 @@ pub(crate) struct Hier {
     pub(crate) views: Arc<Views>,
     /// The registry's one.
     pub(crate) decision: Arc<Decision>,
+    /// The registry's one: where css of this hierarchy's groups are handed over.
+    pub(crate) mailbox: &'static Mailbox,
     /// Release notices on their way.
     pub(crate) outbox: Outbox,
     owner: Weak<Owner>,
@@ -60,6 +62,7 @@ pub(crate) struct Ties {
     pub(crate) owner: Weak<Owner>,
     pub(crate) views: Arc<Views>,
     pub(crate) decision: Arc<Decision>,
+    pub(crate) mailbox: &'static Mailbox,
     pub(crate) notices: Arc<Count>,
 }
 
@@ -217,10 +220,22 @@ impl Hierarchy {
 
 impl Hier {
     fn new((id, index, name): (u64, u32, String), ties: Ties) -> Self {
-        let Ties { owner, views, decision, notices } = ties;
+        let Ties { owner, views, decision, mailbox, notices } = ties;
         let (groups, outbox) = (Mutex::new(Slab::new()), Outbox::new(notices));
         let (is_destroyed, controllers) = (AtomicBool::new(false), Mutex::default());
-        Self { id, index, name, views, decision, outbox, owner, is_destroyed, controllers, groups }
+        Self {
+            id,
+            index,
+            name,
+            views,
+            decision,
+            mailbox,
+            outbox,
+            owner,
+            is_destroyed,
+            controllers,
+            groups,
+        }
     }
 
     /// Returns the hierarchy that nobody sees, with its root.

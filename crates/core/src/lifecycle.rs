@@ -89,7 +89,6 @@ fn plant(
         header,
         arena: u32::try_from(entry).expect("there are fewer css than ids"),
         controller: bound.identity().index,
-        mailbox: engine.mailbox,
         group: Arc::clone(node),
         counting,
     };

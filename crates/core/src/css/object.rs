@@ -18,7 +18,6 @@ use crate::{
         cells::CssId,
         handle::CssRef,
         header::{Counting, Header},
-        mailbox::Mailbox,
         refcount::{Group, Want},
         switch::{Counted, Watched},
         thread,
@@ -73,7 +72,6 @@ pub(crate) struct Core {
     stage: AtomicU8,
     /// Children that are not freed. Written under the structural lock.
     children: AtomicU32,
-    mailbox: &'static Mailbox,
     /// The group whose `Uses` it counts for.
     home: Arc<Node>,
     /// The group that shows it, or showed it last. Written under the structural lock.
@@ -87,7 +85,6 @@ pub(crate) struct Seed {
     pub(crate) header: &'static Header,
     pub(crate) arena: u32,
     pub(crate) controller: u8,
-    pub(crate) mailbox: &'static Mailbox,
     pub(crate) group: Arc<Node>,
     pub(crate) counting: Counting,
 }
@@ -188,12 +185,11 @@ impl<T> Css<T> {
 impl<T: Send + Sync + 'static> Css<T> {
     /// Makes a css that counts one reference, the base, and can be found by its id.
     pub(crate) fn plant(seed: Seed, parent: Option<Arc<Self>>, state: T) -> Arc<Self> {
-        let Seed { id, header, arena, controller, mailbox, group: home, counting } = seed;
+        let Seed { id, header, arena, controller, group: home, counting } = seed;
         let generation = header.generation();
         let stage = AtomicU8::new(State::Online as u8);
         let (children, group) = (AtomicU32::new(0), Mutex::new(Arc::clone(&home)));
-        let core =
-            Core { header, id, generation, controller, stage, children, mailbox, home, group };
+        let core = Core { header, id, generation, controller, stage, children, home, group };
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: published with the css (edge column); a straggler that notifies for it
@@ -238,7 +234,9 @@ impl Core {
         let core = header.payload.load(Ordering::Relaxed).cast::<Self>().cast_const();
         // SAFETY: a css's core is its first field (`repr(C)`), and by invariants 1 and 2 of `css.rs`
         // the payload is live for whoever has won the notification and not yet delivered it.
-        let mailbox = unsafe { &*core }.mailbox;
+        let home = unsafe { &(*core).home };
+        // Read first: with the push the css is the reclaimer's.
+        let mailbox = home.hierarchy.mailbox;
         mailbox.deliver(thread::domain(), id);
     }
 

@@ -135,18 +135,20 @@ impl Engine {
     fn new(owner: &Weak<Owner>, barrier: Barrier, reclaimer: Reclaimer) -> Self {
         let views = Arc::new(Views::new(World::default()));
         let mailbox = MAILBOXES.lock().pop();
+        let mailbox = mailbox.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new())));
         let (decision, counts) = (Arc::new(Decision::new()), Counts::default());
         let default = Hier::hidden(Ties {
             owner: Weak::clone(owner),
             views: Arc::clone(&views),
             decision: Arc::clone(&decision),
+            mailbox,
             notices: Arc::clone(&counts.notices),
         });
         Self {
             tree: Mutex::new(Tree::new(default)),
             views,
             decision,
-            mailbox: mailbox.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new()))),
+            mailbox,
             counts,
             directory: RwLock::new(Vec::new()),
             tasks: Mutex::new(Slab::new()),
@@ -193,6 +195,7 @@ impl Engine {
             owner: Arc::downgrade(owner),
             views: Arc::clone(&self.views),
             decision: Arc::clone(&self.decision),
+            mailbox: self.mailbox,
             notices: Arc::clone(&self.counts.notices),
         }
     }
