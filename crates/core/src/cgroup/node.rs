@@ -30,8 +30,9 @@ pub(crate) struct Node {
     pub(crate) parent: Option<Arc<Self>>,
     name: Mutex<Arc<str>>,
     children: RwLock<Option<Box<Children>>>,
-    /// Direct members, by id; the root's are those that are nowhere else.
-    members: Mutex<BTreeMap<u64, Arc<TaskShared>>>,
+    /// Direct members, by id; the root's are those that are nowhere else. `None` for nobody: most groups
+    /// of a large tree have none.
+    members: Mutex<Option<Box<Members>>>,
     state: AtomicU8,
     /// Direct members and populated children.
     populated: AtomicU32,
@@ -54,6 +55,8 @@ pub(crate) struct Node {
     /// Who watches it.
     pub(crate) bells: Bells,
 }
+
+type Members = BTreeMap<u64, Arc<TaskShared>>;
 
 /// A group's children, in order of creation and by name.
 #[derive(Debug, Default)]
@@ -79,7 +82,7 @@ impl Node {
             parent,
             name: Mutex::new(name.into()),
             children: RwLock::new(None),
-            members: Mutex::new(BTreeMap::new()),
+            members: Mutex::new(None),
             state: AtomicU8::new(State::Online as u8),
             populated: AtomicU32::new(0),
             descendants: AtomicU32::new(0),
@@ -222,23 +225,32 @@ impl Node {
     }
 
     pub(crate) fn member_count(&self) -> usize {
-        self.members.lock().len()
+        self.members.lock().as_deref().map_or(0, Members::len)
     }
 
     /// Returns what `of` makes of each direct member, oldest first.
     pub(crate) fn members<R>(&self, of: impl FnMut(&Arc<TaskShared>) -> R) -> Vec<R> {
-        self.members.lock().values().map(of).collect()
+        self.members.lock().iter().flat_map(|members| members.values()).map(of).collect()
     }
 
     /// Adds a direct member; callers hold the structural lock.
     pub(crate) fn add_member(&self, task: &Arc<TaskShared>) {
-        self.members.lock().insert(task.member.id.get(), Arc::clone(task));
+        let mut members = self.members.lock();
+        members.get_or_insert_default().insert(task.member.id.get(), Arc::clone(task));
+        drop(members);
         self.populate();
     }
 
     /// Takes a direct member out; callers hold the structural lock.
     pub(crate) fn remove_member(&self, task: &TaskShared) {
-        if self.members.lock().remove(&task.member.id.get()).is_some() {
+        let mut slot = self.members.lock();
+        let Some(members) = slot.as_deref_mut() else { return };
+        let removed = members.remove(&task.member.id.get());
+        if members.is_empty() {
+            *slot = None;
+        }
+        drop(slot);
+        if removed.is_some() {
             self.depopulate();
         }
     }
