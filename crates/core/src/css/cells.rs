@@ -367,8 +367,40 @@ unsafe fn allocate_zeroed<T>() -> *mut T {
     let layout = Layout::new::<T>();
     const { assert!(size_of::<T>() > 0) };
     // SAFETY: the layout has a size, by the assertion.
-    unsafe { System.alloc_zeroed(layout) }.cast()
+    let made = unsafe { System.alloc_zeroed(layout) };
+    if !made.is_null() && layout.size() >= LARGE {
+        // SAFETY: just allocated, of that size, and all zeros.
+        unsafe { give_up_pages(made, layout.size()) };
+    }
+    made.cast()
 }
+
+/// A value of this size, a block, has few pages that are ever used.
+#[cfg(not(loom))]
+const LARGE: usize = 1 << 16;
+
+/// Makes memory of all zeros take no pages until it is written to.
+///
+/// What the allocator had back from others it has cleared, every page of it.
+///
+/// # Safety
+///
+/// The `size` bytes from `start` are the caller's alone, from the system allocator, and zero.
+#[cfg(all(target_os = "linux", not(loom), not(fief_portable)))]
+unsafe fn give_up_pages(start: *mut u8, size: usize) {
+    use rustix::mm::{Advice, madvise};
+    // The largest there are: to ask takes more than it gains.
+    const PAGE: usize = if cfg!(target_arch = "x86_64") { 1 << 12 } else { 1 << 16 };
+    let skipped = start.align_offset(PAGE);
+    let whole = size.saturating_sub(skipped) / PAGE * PAGE;
+    let first = start.wrapping_add(skipped).cast();
+    // SAFETY: whole pages of the caller's; the allocator's are private and anonymous, which read as
+    // zeros afterwards, as before. Refused, they stay as they are.
+    unsafe { madvise(first, whole, Advice::LinuxDontNeed) }.ok();
+}
+
+#[cfg(all(any(not(target_os = "linux"), fief_portable), not(loom)))]
+unsafe fn give_up_pages(_start: *mut u8, _size: usize) {}
 
 macro_rules! allocate {
     ($type:ty, $loom:expr) => {
