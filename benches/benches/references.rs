@@ -3,10 +3,11 @@
 //! Expected: clone and drop, or `try_get` and drop under a guard, about a seventh of `Arc`'s clone
 //! and drop, as no instruction is locked; the same with two threads on one css, where whatever
 //! writes a shared word gets slower. A weak upgrade under a guard adds a comparison, alone it adds
-//! the guard. Where cells cannot be used (a dying css, a full fence, a thread that is not prepared)
+//! the guard. Where cells cannot be used (a css that is dying or armed, a full fence, a thread that is not prepared)
 //! a pair costs what an `Arc`'s does.
 
 use benches::{
+    armed::Armed,
     compare::{criterion, group, on_one_thread_and_two},
     forest::{Forest, manual},
     handed::{self, Dropper},
@@ -32,13 +33,15 @@ fn pairs(criterion: &mut Criterion) {
     let (in_fenced, in_dying) = (CssClone(fenced.css(0)), CssClone(dying.css(0)));
     dying.groups[0].remove(Removal::Detach).expect("nobody joined");
 
-    let pairs: [(&str, &dyn Pair); 12] = [
+    let armed = Armed::new();
+    let pairs: [(&str, &dyn Pair); 13] = [
         ("fief clone", &CssClone(forest.css(0))),
         ("fief try_get, guard held", &CssTryGet::new(&forest, 0)),
         ("fief upgrade, guard held", &UpgradeUnder::new(&forest)),
         ("fief upgrade", &UpgradeAlone::new(&forest)),
         ("fief clone, fenced", &in_fenced),
         ("fief clone, dying", &in_dying),
+        ("fief clone, armed", &CssClone(armed.css())),
         ("std Arc clone", &ArcClone::default()),
         ("AtomicU64 add and sub", &Atomic::default()),
         ("arc-swap load", &SwapLoad::default()),
