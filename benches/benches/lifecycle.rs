@@ -3,9 +3,9 @@
 //! Expected: a create and remove of a group with four subsystems about 3 µs, of which a membarrier
 //! is a tenth to a half; hardly more beside 10,000 siblings than beside 1,000. A kill is one
 //! membarrier and two loads a thread; in batches of 1,000 the barrier is shared, and tens of
-//! nanoseconds are left. A strict removal costs what a detach does, of an armed group no barrier, and
-//! refused half a microsecond. A css is freed tens of microseconds after its removal when the reader has a
-//! processor to itself, and a scheduler's slice or two later when it has not.
+//! nanoseconds are left. A strict removal costs what a detach does, without the barrier if the group
+//! is armed; a refusal half a microsecond. A css is freed tens of microseconds after its removal when
+//! the reader has a processor to itself, and a scheduler's slice or two later when it has not.
 
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 //! Expected: clone and drop, or `try_get` and drop under a guard, about a seventh of `Arc`'s clone
 //! and drop, as no instruction is locked; the same with two threads on one css, where whatever
 //! writes a shared word gets slower. A weak upgrade under a guard adds a comparison, alone it adds
-//! the guard. Where cells cannot be used (a css that is dying or armed, a full fence, a thread that is not prepared)
-//! a pair costs what an `Arc`'s does.
+//! the guard. Where cells cannot be used (a css that is dying or armed, a full fence, a thread that
+//! is not prepared) a pair costs what an `Arc`'s does.
 
 use benches::{
     armed::Armed,
