@@ -60,7 +60,7 @@ fn agents_remove_what_is_in_use_no_more_fenced() {
 }
 
 fn release(barrier: Barrier) {
-    let load = release::Load::new(barrier, SEED, scaled(3_000_000_000));
+    let load = release::Load::new(barrier, SEED, scaled(1_000_000_000));
     let outcome = release::run(&load).expect("no refusal");
     say(&format!("{barrier:?}: {outcome}"));
     outcome.ledger.settle().expect("no violation");

@@ -107,6 +107,14 @@ impl Field {
         Ok((old, new))
     }
 
+    /// Has the next who asks for the group of a slot get a new one.
+    pub(super) fn vacate(&self, slot: usize, group: &Cgroup) {
+        let mut held = lock(&self.slots[slot]);
+        if *held == *group {
+            *held = self.world.hierarchy.root();
+        }
+    }
+
     /// Returns a parent, which may be removed at any time.
     pub(super) fn parent(&self, slot: usize) -> Cgroup {
         lock(&self.parents[slot % PARENTS]).clone()

@@ -64,9 +64,13 @@ impl<'a> Worker<'a> {
             24..28 => self.flip(&group),
             28..30 => self.field.remove_strictly(&group, false),
             30 => self.detach(&group),
-            31 if self.random.below(8) == 0 => self.fell(slot),
-            32..64 => self.receive(),
+            31 | 32 => self.fell(slot),
+            33..64 => self.receive(),
             64..96 => self.wander(&group),
+            96..128 => {
+                self.storm(&group);
+                self.abandon(&group, slot);
+            }
             _ => self.storm(&group),
         }
         Ok(())
@@ -159,9 +163,19 @@ impl<'a> Worker<'a> {
         self.stay(&new, task)?;
         self.task = None;
         if old.depth() > 0 {
-            self.detach(&old);
+            self.abandon(&old, slot);
         }
         Ok(())
+    }
+
+    /// Leaves a group to the agents: they are told of its last use, or it stays for ever.
+    fn abandon(&self, group: &Cgroup, slot: usize) {
+        self.field.vacate(slot, group);
+        let patient = self.field.patient(&group.name());
+        // Ordering: Relaxed: one whose flag is taken back after this is left until the end.
+        if patient.is_some_and(|patient| !patient.steady.load(Ordering::Relaxed)) {
+            self.detach(group);
+        }
     }
 
     fn flip(&mut self, group: &Cgroup) {
@@ -192,7 +206,7 @@ impl<'a> Worker<'a> {
     fn fell(&mut self, slot: usize) {
         let parent = self.field.parent(slot);
         let names: Vec<String> = parent.descendants_pre().map(|group| group.name()).collect();
-        let is_strict = self.random.below(2) == 0;
+        let is_strict = self.random.below(16) > 0;
         let felled = if is_strict {
             strictly(|| parent.remove_subtree(Removal::Strict))
         } else {
