@@ -435,6 +435,19 @@ fn a_watch_tells_what_differs() {
 }
 
 #[test]
+fn a_flag_that_is_taken_back_forgets_what_nobody_was_told() {
+    assert_snapshot!(check("
+        join t tenant; leave t; notify tenant off; notify tenant on; reap; notices
+        get tenant io; put r1; notify tenant off; notify tenant on; reap; notices
+        get tenant io; put r1; reap; notify tenant off; notices
+        notify tenant on; get tenant io; notify tenant off; notify tenant on; put r1; reap; notices
+    "), @"
+    /tenant: in use or removed
+    /tenant: releasable
+    ");
+}
+
+#[test]
 fn notices_end_with_their_hierarchy() {
     assert_snapshot!(check("
         hierarchy g; mkdir a; notify a on; join t a; leave t; reap
