@@ -4,12 +4,13 @@ use anyhow::{Context, Result};
 
 use crate::command::{command, is_installed, list, root, run as go};
 use crate::report::{Outcome, Report};
-use crate::{asm, integration, loom, sanitize, tidy};
+use crate::{asm, integration, loom, model, sanitize, tidy};
 
 /// How much to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Adds stress, the sanitizer, more of every random and model test, and the optional tools.
+    /// Adds stress, the sanitizer, more of every random and loom test, the Promela model, and the
+    /// optional tools.
     #[arg(long)]
     full: bool,
 }
@@ -59,6 +60,7 @@ const LONG: &[Step] = &[
         go(command(line).env("PROPTEST_CASES", "2000"))
     }),
     ("loom, deeper", || loom::run(&loom::Options::deeper())),
+    ("model", model::run_where_installed),
     ("sanitize", sanitize::run),
     ("portable", || {
         let line = "cargo test --locked -p fief-core --target-dir target/portable";

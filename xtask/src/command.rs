@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,6 +122,35 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStat
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Does all jobs, two at a time, tells each end as it comes, and returns them in the jobs' order.
+///
+/// # Errors
+///
+/// The first failing job's.
+pub(crate) fn two_at_a_time<J: Sync, E: Send>(
+    jobs: &[J],
+    work: impl Fn(&J) -> Result<E> + Sync,
+    tell: impl Fn(&J, &E) + Sync,
+) -> Result<Vec<E>> {
+    let next = AtomicUsize::new(0);
+    let ends: Mutex<Vec<(usize, Result<E>)>> = Mutex::default();
+    let worker = || {
+        loop {
+            // Ordering: Relaxed: only the index is shared; the scope's join orders the rest.
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(index) else { return };
+            let end = work(job);
+            let mut ends = ends.lock().expect("no holder of the lock panics");
+            end.iter().for_each(|end| tell(job, end));
+            ends.push((index, end));
+        }
+    };
+    thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
+    let mut ends = ends.into_inner().expect("no holder of the lock panics");
+    ends.sort_by_key(|(index, _)| *index);
+    ends.into_iter().map(|(_, end)| end).collect()
 }
 
 /// The files directly in a folder, in order of name; none if there is no such folder.

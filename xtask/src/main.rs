@@ -11,6 +11,7 @@ use crate::report::Report;
 mod ci;
 mod tidy;
 mod loom;
+mod model;
 mod asm;
 mod sanitize;
 mod bench;
@@ -34,6 +35,8 @@ enum Task {
     Tidy,
     /// Runs the loom models, then every mutant against the model that must refuse it.
     Loom(loom::Options),
+    /// Runs the Promela model of the reference protocol, then its broken variants; needs `spin`.
+    Model(model::Options),
     /// Refuses locked instructions in the emitted assembly of the fast path.
     Asm,
     /// Runs the tests of the core and of the harness under `AddressSanitizer`.
@@ -60,6 +63,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Ci(options) => ci::run(options, &mut report),
         Task::Tidy => report.step("tidy", tidy::run),
         Task::Loom(options) => report.step("loom", || loom::run(options)),
+        Task::Model(options) => report.step("model", || model::run(options)),
         Task::Asm => report.step("asm", asm::run),
         Task::Sanitize => report.step("sanitize", sanitize::run),
         Task::Bench(options) => bench::run(options, &mut report),

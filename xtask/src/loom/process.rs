@@ -4,17 +4,11 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::command::{command, wait};
-
-/// How many processes run at a time.
-const PROCESSES: usize = 2;
+use crate::command::{command, two_at_a_time, wait};
 
 /// How many lines of a failing model are shown.
 const LINES_SHOWN: usize = 60;
@@ -73,29 +67,13 @@ impl fmt::Display for End {
     }
 }
 
-/// Runs all jobs, two at a time, tells each end as it comes, and returns them in the jobs' order.
+/// Runs all jobs, tells each end as it comes, and returns them in the jobs' order.
 ///
 /// # Errors
 ///
 /// If a process cannot be started or waited for.
 pub(super) fn run_all(jobs: &[Job], tell: impl Fn(&Job, &End) + Sync) -> Result<Vec<End>> {
-    let next = AtomicUsize::new(0);
-    let ends: Mutex<Vec<(usize, Result<End>)>> = Mutex::default();
-    let worker = || {
-        loop {
-            // Ordering: Relaxed: only the index is shared; the scope's join orders the rest.
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(job) = jobs.get(index) else { return };
-            let end = job.run();
-            let mut ends = ends.lock().expect("no holder of the lock panics");
-            end.iter().for_each(|end| tell(job, end));
-            ends.push((index, end));
-        }
-    };
-    thread::scope(|scope| (0..PROCESSES).for_each(|_| drop(scope.spawn(worker))));
-    let mut ends = ends.into_inner().expect("no holder of the lock panics");
-    ends.sort_by_key(|(index, _)| *index);
-    ends.into_iter().map(|(_, end)| end).collect()
+    two_at_a_time(jobs, Job::run, tell)
 }
 
 impl Job {
