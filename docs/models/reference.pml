@@ -44,6 +44,7 @@
  * CSS     css, numbered from 0; with TWO_GROUPS each has a group of its own
  * HELD    references to css 0 that worker 0 starts with
  * OPS     operations of each worker, puts not counted
+ * STARTS_EXACT(c)  whether css c is exact at first, and its group armed
  * SCRIPT  what the structural calls do, one after the other
  */
 
@@ -105,7 +106,7 @@
 #define CSS 2
 #define HELD 0
 #define OPS 2
-#define STARTS_EXACT
+#define STARTS_EXACT(c) 1
 #define TRIES
 #define SCRIPT reclaim_some()
 #endif
@@ -115,7 +116,7 @@
 #define CSS 2
 #define HELD 0
 #define OPS 1
-#define STARTS_EXACT
+#define STARTS_EXACT(c) 1
 #define TRIES
 #define TRIES_UNRELEASED
 #define SCRIPT reclaim_some(); strict(0, 1, 0); \
@@ -138,9 +139,20 @@
 #define TWO_GROUPS
 #define HELD 0
 #define OPS 1
-#define STARTS_EXACT
+#define STARTS_EXACT(c) 1
 #define TRIES
 #define SCRIPT strict(0, 1, 1); if :: ok :: else -> strict(0, 0, 0); strict(1, 1, 1) fi
+#endif
+
+/* The same with a parent that is not armed: it counts per thread, and goes back to that. */
+#ifdef SCENARIO_mixed
+#define CSS 2
+#define TWO_GROUPS
+#define HELD 1
+#define OPS 1
+#define STARTS_EXACT(c) ((c) == 1)
+#define TRIES
+#define SCRIPT strict(0, 1, 1); if :: ok :: else -> arm(0, 0, 0) fi
 #endif
 
 /* A strict removal, and the id used again in a group that is armed from birth. */
@@ -148,13 +160,16 @@
 #define CSS 1
 #define HELD 0
 #define OPS 2
-#define STARTS_EXACT
+#define STARTS_EXACT(c) 1
 #define BORN_EXACT
 #define TRIES
 #define TRIES_UNRELEASED
 #define SCRIPT strict(0, 0, 0); if :: ok :: else -> kill() fi; until_released(); reuse()
 #endif
 
+#ifndef STARTS_EXACT
+#define STARTS_EXACT(c) 0
+#endif
 #ifdef TWO_GROUPS
 #define GROUPS 2
 #define GROUP(c) (c)
@@ -292,15 +307,14 @@ end:
 
 /* ------------------------------------------------------- steps on a header */
 
-/* value += delta + flags; v is the value after it. */
+/* value += delta + flags. */
 inline add(delta, flags)
 {
 	atomic {
 		LOCKED;
 		assert(V(value[c]) + (delta) >= 0 && V(value[c]) + (delta) <= COUNT);
 		assert((value[c] & (flags)) == 0);
-		value[c] = value[c] + (delta) + (flags);
-		v = value[c]
+		value[c] = value[c] + (delta) + (flags)
 	}
 }
 
@@ -312,34 +326,28 @@ inline add(delta, flags)
 #define RESTS(v)  (RESTING(v) && !((v) & QUEUED))
 #endif
 
-/* The zero check; v is what the step before it made of the value. */
-inline check_zero()
+/* The same with the zero check behind it; won becomes whether the id was pushed. */
+inline add_and_check(delta, flags)
 {
+	atomic { add(delta, flags); won = DIES(value[c]) || RESTS(value[c]) };
 	if
-	:: DIES(v) || RESTS(v) ->
+	:: won ->
 		atomic {
 			LOCKED;
-			v = value[c];
-			won = 0;
 			if
-			:: DIES(v) ->
-#ifdef NOT_NOTIFIED_ONCE
-				won = 1
-#else
-				won = !(v & QUEUED);
-#ifdef DEATH_PUSHES_ALWAYS
-				won = 1;
+			:: DIES(value[c]) ->
+#ifndef DEATH_PUSHES_ALWAYS
+				won = !(value[c] & QUEUED);
 #endif
-				value[c] = v | NOTIFIED | QUEUED
+#ifndef NOT_NOTIFIED_ONCE
+				value[c] = value[c] | NOTIFIED | QUEUED
 #endif
-			:: RESTS(v) ->
-				won = 1;
-				value[c] = v | QUEUED
-			:: else
+			:: RESTS(value[c]) -> value[c] = value[c] | QUEUED
+			:: else -> won = 0
 			fi
 		};
 		if
-		:: won -> atomic { assert(!listed[c]); listed[c] = 1; won = 0 }   /* P5 */
+		:: won -> atomic { assert(!listed[c]); listed[c] = 1 }             /* P5 */
 		:: else
 		fi
 	:: else
@@ -367,10 +375,9 @@ inline count_by(delta)
 		:: else
 		fi
 	:: else ->
-		add(delta, 0);
-		check_zero()
+		add_and_check(delta, 0)
 	fi;
-	atomic { m = 0; v = 0; x = 0; rounds = 0; won = 0 }
+	atomic { m = 0; x = 0; rounds = 0; won = 0 }
 }
 
 inline settle()
@@ -402,19 +409,18 @@ inline settle()
 		:: won ->
 			won = 0;
 #ifdef NO_PENDING
-			add(mine[c] - x, 0);
+			add_and_check(mine[c] - x, 0);
 #else
-			add(mine[c] - x - PENDING, 0);
+			add_and_check(mine[c] - x - PENDING, 0);
 #endif
-			check_zero();
 			break
 		:: else ->
 #ifndef NO_PENDING
-			add(-PENDING, 0);
-			check_zero();
+			add_and_check(-PENDING, 0);
+			/* Who pushed may stop: at zero, the share was taken. */
 			if
-			:: v & NOTIFIED -> break
-			:: else
+			:: won -> break
+			:: 1
 			fi;
 #endif
 			rounds++;
@@ -428,14 +434,15 @@ inline settle()
 /* After the share is counted: got becomes whether the reference is kept. */
 inline confirm()
 {
-	got = 1;
-	v = value[c];
+	atomic {
+		got = !(value[c] & NOTIFIED) && !(online && (value[c] & DEAD));
+		isin = got && IDLE(value[c])
+	};
 	if
-	:: (v & NOTIFIED) || (online && (v & DEAD)) -> got = 0
 #ifdef NOT_TOLD
-	:: IDLE(v) -> atomic { LOCKED; if :: IDLE(value[c]) -> value[c] = value[c] | BUSY :: else fi }
+	:: isin -> atomic { LOCKED; isin = 0; if :: IDLE(value[c]) -> value[c] = value[c] | BUSY :: else fi }
 #else
-	:: IDLE(v) -> enter()
+	:: isin -> enter()
 #endif
 	:: else
 	fi;
@@ -443,8 +450,7 @@ inline confirm()
 	:: got
 	:: else ->
 #ifndef KEPT_TOO_LATE
-		add(-1, 0);
-		check_zero()
+		add_and_check(-1, 0)
 #endif
 	fi
 }
@@ -575,7 +581,7 @@ inline judge()
 proctype worker(byte me; byte left)
 {
 	byte c, op, m, d, rounds, born, kind;
-	short v, x, a, delta, stored;
+	short x, a, delta, stored;
 	short mine[CSS];
 	byte held[CSS];
 	bit won, got, online, late, isin;
@@ -613,7 +619,7 @@ end_home:
 	:: op == GET -> got = 1; judge()
 	:: op == TRY -> confirm(); judge()
 	fi;
-	atomic { c = 0; op = 0; delta = 0; v = 0; won = 0; got = 0; online = 0; late = 0; born = 0 };
+	atomic { c = 0; op = 0; delta = 0; won = 0; got = 0; online = 0; late = 0; born = 0 };
 	goto end_home
 }
 
@@ -739,13 +745,11 @@ inline make_exact(first, last)
 		capture(1);
 		take_unit(GROUP(c));
 #ifdef ARM_FORGETS_BUSY
-		add(share - BIAS - 1, 0);
+		add_and_check(share - BIAS - 1, 0);
 #else
-		add(share - BIAS - 1, BUSY);
+		add_and_check(share - BIAS - 1, BUSY);
 #endif
-		check_zero();
-		exact[c] = 1;
-		share = 0;
+		atomic { exact[c] = 1; share = 0 };
 		collect();
 		c++
 	:: c <= last && exact[c] -> c++
@@ -754,12 +758,12 @@ inline make_exact(first, last)
 	c = 0; i = 0
 }
 
-/* Back to per-thread counts; the structural units are there. */
+/* Counts of css FIRST..LAST go back to the cells where the group is not armed. */
 inline resume(first, last)
 {
 	c = first;
 	do
-	:: c <= last && exact[c] ->
+	:: c <= last && exact[c] && !armed[GROUP(c)] ->
 		atomic {
 			LOCKED;
 			won = ((value[c] & BUSY) != 0);
@@ -776,7 +780,7 @@ inline resume(first, last)
 		store(A_MODE(c), PER_THREAD);
 		exact[c] = 0;
 		c++
-	:: c <= last && !exact[c] -> c++
+	:: c <= last && (!exact[c] || armed[GROUP(c)]) -> c++
 	:: c > last -> break
 	od;
 	c = 0
@@ -792,7 +796,8 @@ inline arm(g, first, last)
 
 inline disarm(g, first, last)
 {
-	atomic { take_unit(g); armed[g] = 0; due[g] = 0 };
+	take_unit(g);
+	atomic { armed[g] = 0; due[g] = 0 };
 	resume(first, last)
 }
 
@@ -816,14 +821,13 @@ inline kill()
 		share = 0;
 		capture(0);
 		capture(1);
-		add(share - BIAS, DEAD);
-		check_zero();
+		add_and_check(share - BIAS, DEAD);
 		share = 0
 	fi;
 	atomic { killed[c] = 1; exact[c] = 0 };
 	/* The hooks run here. */
-	add(-1, 0);
-	check_zero()
+	add_and_check(-1, 0);
+	won = 0
 }
 
 /* Takes css c over for a new one, after its release and a grace period. */
@@ -871,10 +875,10 @@ inline strict(first, last, glast)
 	ok = 1;
 	c = first;
 	do
-	:: c <= last -> collect(); v = value[c]; ok = ok && V(v) == 0; c++
+	:: c <= last -> collect(); ok = ok && V(value[c]) == 0; c++
 	:: c > last -> break
 	od;
-	c = 0; v = 0;
+	c = 0;
 	if
 	:: ok -> decide(GROUP(first), glast)
 	:: else
@@ -905,10 +909,7 @@ inline strict(first, last, glast)
 		:: g <= glast && armed[g] -> g++
 		:: g > glast -> break
 		od;
-		if
-		:: !armed[GROUP(first)] -> resume(first, last)
-		:: else
-		fi
+		resume(first, last)
 	fi;
 	g = 0
 }
@@ -994,19 +995,19 @@ inline handle()
 	atomic {
 		LOCKED;
 		listed[c] = 0;
-		v = value[c];
+		won = ((value[c] & NOTIFIED) != 0);
 		if
-		:: v & NOTIFIED -> release()
-		:: else -> value[c] = v & ~QUEUED
+		:: won -> release()
+		:: else -> value[c] = value[c] & ~QUEUED
 		fi
 	};
 #ifndef COLLECT_BEFORE_UNQUEUED
 	if
-	:: !(v & NOTIFIED) -> collect()
+	:: !won -> collect()
 	:: else
 	fi;
 #endif
-	v = 0
+	won = 0
 }
 
 inline release()
@@ -1065,11 +1066,9 @@ proctype manager()
 	short v, x, y, share, stored;
 	bit won, ok;
 	bit exact[CSS];
-#ifdef STARTS_EXACT
-	exact[0] = 1;
+	exact[0] = STARTS_EXACT(0);
 #if CSS > 1
-	exact[1] = 1;
-#endif
+	exact[1] = STARTS_EXACT(1);
 #endif
 	SCRIPT;
 	do
@@ -1085,17 +1084,17 @@ init {
 		do
 		:: n < CSS ->
 			alive[n] = 1;
-#ifdef STARTS_EXACT
-			/* Armed and releasable, and that was told. */
-			mode[n] = ATOMIC;
-			value[n] = 0;
-			armed[GROUP(n)] = 1;
-#else
-			/* Every css has its base, every group a structural unit. */
-			mode[n] = PER_THREAD;
-			value[n] = BIAS + 1;
-			word[GROUP(n)] = 1;
-#endif
+			if
+			:: STARTS_EXACT(n) ->
+				/* Armed and releasable, and that was told. */
+				mode[n] = ATOMIC;
+				armed[GROUP(n)] = 1
+			:: else ->
+				/* Every css has its base, every group a structural unit. */
+				mode[n] = PER_THREAD;
+				value[n] = BIAS + 1;
+				word[GROUP(n)] = 1
+			fi;
 			n++
 		:: n == CSS -> break
 		od;
