@@ -31,6 +31,7 @@
  * broken: REMOVED_BY_STORE in strict
  * broken: UNFREEZE_BY_STORE in strict
  * broken: UNFREEZE_FORGOTTEN in subtree
+ * broken: REFUSED_UNTOLD in mixed
  * broken: TAG_NOT_COMPARED in subtree
  */
 
@@ -296,12 +297,8 @@ end:
 	:: atomic { nempty(buffer[0]) && (looking == 0 || gifts) -> drain(0) }
 	:: atomic { nempty(buffer[1]) && (looking == 1 || gifts) -> drain(1) }
 	:: atomic { nempty(buffer[MANAGER]) -> drain(MANAGER) }
-#ifdef AT_ONCE
-	:: atomic { need -> drain_all(0); drain_all(1); need = 0 }
-#else
 	:: atomic { need & 1 -> drain_all(0); need = need & 2 }
 	:: atomic { need & 2 -> drain_all(1); need = need & 1 }
-#endif
 	od
 }
 
@@ -615,9 +612,13 @@ end_home:
 	fi;
 	count_by(delta);
 	if
+	:: op == GET -> got = 1
+	:: op == TRY -> confirm()
 	:: op == PUT
-	:: op == GET -> got = 1; judge()
-	:: op == TRY -> confirm(); judge()
+	fi;
+	if
+	:: op != PUT -> judge()
+	:: else
 	fi;
 	atomic { c = 0; op = 0; delta = 0; won = 0; got = 0; online = 0; late = 0; born = 0 };
 	goto end_home
@@ -875,7 +876,20 @@ inline strict(first, last, glast)
 	ok = 1;
 	c = first;
 	do
-	:: c <= last -> collect(); ok = ok && V(value[c]) == 0; c++
+	:: c <= last ->
+#ifdef REFUSED_UNTOLD
+		atomic {
+			LOCKED;
+			if
+			:: RESTING(value[c]) -> value[c] = value[c] & ~BUSY; word[GROUP(c)]--
+			:: else
+			fi
+		};
+#else
+		collect();
+#endif
+		ok = ok && V(value[c]) == 0;
+		c++
 	:: c > last -> break
 	od;
 	c = 0;
