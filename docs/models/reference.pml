@@ -245,7 +245,8 @@ bit  killing[CSS];      /* the kill began */
 bit  killed[CSS];       /* the kill returned */
 bit  committed[GROUPS]; /* a strict removal is decided */
 bit  armed[GROUPS];
-bit  due[GROUPS];       /* in use, or armed so as to tell, since the last edge told */
+bit  due[GROUPS];       /* in use, or armed so as to tell, since the last edge */
+bit  untold[GROUPS];    /* there was an edge, and it is not told */
 bit  guard[WORKERS];
 
 /* The oldest store in a buffer reaches memory. */
@@ -675,14 +676,16 @@ inline capture(w)
 	x = 0; y = 0; rounds = 0
 }
 
-inline tell(g)
+/* The last unit went: the group is in use no more, and that is yet to be told. */
+inline edge(g)
 {
 	assert(due[g]);                                                        /* P4 */
-	due[g] = 0;
 	assert(refs[0] == 0 || GROUP(0) != g);
 #if CSS > 1
-	assert(refs[1] == 0 || GROUP(1) != g)
+	assert(refs[1] == 0 || GROUP(1) != g);
 #endif
+	due[g] = 0;
+	untold[g] = 1
 }
 
 inline take_unit(g)
@@ -690,7 +693,6 @@ inline take_unit(g)
 	atomic { LOCKED; assert((word[g] & UNITS) < UNITS); word[g]++ }
 }
 
-/* The step after which an edge is told: here, at once. */
 inline return_unit(g)
 {
 	atomic {
@@ -698,10 +700,16 @@ inline return_unit(g)
 		assert((word[g] & UNITS) > 0);
 		word[g]--;
 		if
-		:: armed[g] && (word[g] & (REMOVED | UNITS)) == 0 -> tell(g)
+		:: armed[g] && (word[g] & (REMOVED | UNITS)) == 0 -> edge(g)
 		:: else
 		fi
 	}
+}
+
+/* Whoever saw an edge tells it before it lets go of the lock. */
+inline tell(g)
+{
+	untold[g] = 0
 }
 
 /* Ends the use of css c if it has come to rest. */
@@ -720,7 +728,7 @@ inline collect()
 		fi
 	};
 	if
-	:: won -> won = 0; return_unit(GROUP(c))
+	:: won -> won = 0; return_unit(GROUP(c)); tell(GROUP(c))
 	:: else
 	fi
 }
@@ -746,9 +754,9 @@ inline make_exact(first, last)
 		capture(1);
 		take_unit(GROUP(c));
 #ifdef ARM_FORGETS_BUSY
-		add_and_check(share - BIAS - 1, 0);
+		add(share - BIAS - 1, 0);
 #else
-		add_and_check(share - BIAS - 1, BUSY);
+		add(share - BIAS - 1, BUSY);
 #endif
 		atomic { exact[c] = 1; share = 0 };
 		collect();
@@ -792,7 +800,8 @@ inline arm(g, first, last)
 {
 	make_exact(first, last);
 	atomic { armed[g] = 1; due[g] = 1 };
-	return_unit(g)
+	return_unit(g);
+	tell(g)
 }
 
 inline disarm(g, first, last)
@@ -838,7 +847,8 @@ inline reuse()
 	guard[0] == 0;
 	guard[1] == 0;
 #endif
-	atomic { killing[c] = 0; killed[c] = 0; committed[GROUP(c)] = 0; due[GROUP(c)] = 0 };
+	atomic { killing[c] = 0; killed[c] = 0; committed[GROUP(c)] = 0 };
+	atomic { due[GROUP(c)] = 0; untold[GROUP(c)] = 0 };
 #ifdef BORN_EXACT
 	/* In a new group, armed from birth. */
 	exact[c] = 1;
@@ -863,6 +873,31 @@ inline reuse()
 	atomic { LOCKED; released[c] = 0; alive[c] = 1 }
 }
 
+/* Collects css first..last; used becomes whether one has references. */
+inline find(first, last)
+{
+	c = first;
+	do
+	:: c <= last ->
+		atomic {
+			LOCKED;
+			won = 0;
+			used = used || V(value[c]) > 0;
+			if
+			:: RESTING(value[c]) -> value[c] = value[c] & ~BUSY; won = 1
+			:: else
+			fi
+		};
+		if
+		:: won -> won = 0; return_unit(GROUP(c))
+		:: else
+		fi;
+		c++
+	:: c > last -> break
+	od;
+	c = 0
+}
+
 /* Tries to remove the groups of css first..last strictly; ok becomes whether it did. */
 inline strict(first, last, glast)
 {
@@ -873,30 +908,23 @@ inline strict(first, last, glast)
 	:: g <= glast && armed[g] -> g++
 	:: g > glast -> break
 	od;
-	ok = 1;
-	c = first;
+	ok = 0;
 	do
-	:: c <= last ->
-#ifdef REFUSED_UNTOLD
-		atomic {
-			LOCKED;
-			if
-			:: RESTING(value[c]) -> value[c] = value[c] & ~BUSY; word[GROUP(c)]--
-			:: else
-			fi
-		};
-#else
-		collect();
-#endif
-		ok = ok && V(value[c]) == 0;
-		c++
-	:: c > last -> break
+	::
+		decide(GROUP(first), glast);
+		if
+		:: ok -> break
+		:: else
+		fi;
+		/* Somebody came in, and is seen now; or what is at rest holds a unit still. */
+		find(first, last);
+		if
+		:: used -> break
+		:: else
+		fi;
+		assert(tag < 7)                                                    /* P6 */
 	od;
-	c = 0;
-	if
-	:: ok -> decide(GROUP(first), glast)
-	:: else
-	fi;
+	used = 0;
 	g = GROUP(first);
 	if
 	:: ok ->
@@ -923,7 +951,14 @@ inline strict(first, last, glast)
 		:: g <= glast && armed[g] -> g++
 		:: g > glast -> break
 		od;
-		resume(first, last)
+		resume(first, last);
+#ifndef REFUSED_UNTOLD
+		g = GROUP(first);
+		do
+		:: g <= glast -> tell(g); g++
+		:: g > glast -> break
+		od
+#endif
 	fi;
 	g = 0
 }
@@ -932,6 +967,7 @@ inline strict(first, last, glast)
 inline decide(gfirst, glast)
 {
 	tag++;
+	ok = 1;
 	atomic { LOCKED; decision = DECIDED(tag, OPEN) };
 	g = gfirst;
 	do
@@ -1067,7 +1103,7 @@ inline finish()
 			:: else
 			fi;
 			assert(!armed[GROUP(c)] || killed[c]
-				|| (!due[GROUP(c)] && word[GROUP(c)] == 0));               /* P4 */
+				|| (!due[GROUP(c)] && !untold[GROUP(c)] && word[GROUP(c)] == 0)); /* P4 */
 			c++
 		:: c == CSS -> break
 		od
@@ -1078,7 +1114,7 @@ proctype manager()
 	byte me = MANAGER;
 	byte c, g, i, rounds, tag, kind;
 	short v, x, y, share, stored;
-	bit won, ok;
+	bit won, ok, used;
 	bit exact[CSS];
 	exact[0] = STARTS_EXACT(0);
 #if CSS > 1
