@@ -1,6 +1,10 @@
 //! Ctrl-C: the first asks the tour to end, the second ends the process.
 
-use std::{fs, path::PathBuf, process};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+};
 
 use anyhow::{Context as _, Result};
 use crossbeam_channel::Sender;
@@ -15,17 +19,17 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Sends [`Event::Interrupted`] at the first interrupt, and raises the flag that is returned.
 ///
-/// The second removes `directory` as well as it can, and ends the process.
+/// The second removes `directory`, if there is one to remove, and ends the process.
 ///
 /// # Errors
 ///
 /// When the handler cannot be installed.
-pub(crate) fn watch(events: Sender<Event>, directory: PathBuf) -> Result<Arc<Flag>> {
+pub(crate) fn watch(events: Sender<Event>, directory: Option<PathBuf>) -> Result<Arc<Flag>> {
     let flag = Arc::new(Flag::default());
     let interrupted = Arc::clone(&flag);
     ctrlc::set_handler(move || {
         if interrupted.is_raised() {
-            fs::remove_dir_all(&directory).ok();
+            directory.iter().for_each(|directory| remove(directory));
             process::exit(i32::from(INTERRUPTED));
         }
         interrupted.raise();
@@ -34,4 +38,17 @@ pub(crate) fn watch(events: Sender<Event>, directory: PathBuf) -> Result<Arc<Fla
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(flag)
+}
+
+/// Removes a directory that others still write into, as well as that can be done.
+fn remove(directory: &Path) {
+    const TRIES: usize = 20;
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(directory) {
+            Ok(()) => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            // Something was put into it meanwhile.
+            Err(_) => {}
+        }
+    }
 }

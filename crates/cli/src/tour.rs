@@ -83,7 +83,8 @@ impl From<Exit> for ExitCode {
 pub(crate) fn run(options: TourOptions) -> Result<Exit> {
     let (sender, events) = crossbeam_channel::unbounded();
     let archive = Archive::make(options.dir.as_deref())?;
-    let interrupted = signal::watch(sender.clone(), archive.path().to_owned())?;
+    let to_remove = (!options.keep).then(|| archive.path().to_owned());
+    let interrupted = signal::watch(sender.clone(), to_remove)?;
     let server = Server::listen(options.port)?;
     let mut output = Output::stdout();
     output.line(format_args!("fief tour: making TPC-H data, scale factor {} ...", options.scale));

@@ -13,7 +13,7 @@ mod wait;
 
 use std::{convert::Infallible, fmt};
 
-use crossbeam_channel::{Receiver, Select, Sender, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 
 use self::{
     command::{AgentCommand, Runner},
@@ -164,7 +164,10 @@ impl ReleaseAgent {
         let runner = Arc::new(Runner::new(command));
         for _ in 0..runner.at_most() {
             let (runner, worker) = (Arc::clone(&runner), worker.clone());
-            agent.start(move || worker.serve(|cgroup, ledger| runner.tell(cgroup, ledger)))?;
+            let stopped = worker.stopped.clone();
+            agent.start(move || {
+                worker.serve(|cgroup, ledger| runner.tell(cgroup, ledger, &|| has_ended(&stopped)));
+            })?;
         }
         Ok(agent)
     }
@@ -271,6 +274,11 @@ fn may_wait(threads: &[thread::JoinHandle<()>]) -> bool {
 #[expect(clippy::mem_forget, reason = "its drop could wait for ever in a forked child")]
 fn forget<T>(shared: T) {
     std::mem::forget(shared);
+}
+
+/// Returns whether the agent was stopped.
+fn has_ended(stopped: &Receiver<Infallible>) -> bool {
+    stopped.try_recv() == Err(TryRecvError::Disconnected)
 }
 
 /// What a thread of an agent works with.

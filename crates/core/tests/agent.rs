@@ -701,6 +701,31 @@ fn a_group_has_one_command_at_a_time() {
 }
 
 #[test]
+fn an_agent_that_was_stopped_runs_no_other_command() {
+    let (tenants, folder) = (Tenants::new(), Folder::new());
+    let fifo = folder.fifo("go");
+    let agent =
+        ReleaseAgent::command(&tenants.hierarchy, folder.script(r#"read line < "$0/go"; exit 1"#));
+    let agent = agent.unwrap();
+    let failures = agent.failures();
+    let a = tenants.used("a");
+    let mut go = met(&fifo);
+    // Told of again while its command runs: that is for the same thread, later.
+    tenants.use_once(&a);
+    until(|| tenants.registry.stats().notices == 2 && tenants.hierarchy.notices().is_empty());
+    let guard = tenants.registry.read();
+    drop(agent); // under a guard it waits for nothing
+    drop(guard);
+    writeln!(go).unwrap();
+    drop(go);
+    assert_eq!(failures.iter().count(), 1, "one command ran");
+
+    let next = ReleaseAgent::remover(&tenants.hierarchy).unwrap();
+    until(|| a.state() != State::Online);
+    assert_eq!(figures(next.stop()), "told 1 removed 1");
+}
+
+#[test]
 fn a_registry_ends_under_a_command() {
     let (tenants, folder) = (Tenants::new(), Folder::new());
     let fifo = folder.fifo("go");

@@ -162,21 +162,29 @@ impl Runner {
     }
 
     /// Runs the command for `cgroup`, unless another thread does: then that one runs it again.
-    pub(super) fn tell(&self, cgroup: Cgroup, ledger: &Ledger) {
-        let id = cgroup.id();
+    ///
+    /// Once the agent `has_ended` it runs no other: what was told meanwhile is left to others.
+    pub(super) fn tell(&self, cgroup: Cgroup, ledger: &Ledger, has_ended: &dyn Fn() -> bool) {
+        let (id, node) = (cgroup.id(), Arc::clone(cgroup.node()));
         match self.enter(id) {
             Entered::First => {}
             Entered::Second => return,
             Entered::More => return ledger.moot(),
         }
-        let node = Arc::clone(cgroup.node());
-        self.tell_once(cgroup, ledger);
-        while !self.leave(id) {
-            let cgroup = Cgroup::from_node(Arc::clone(&node));
-            match cgroup.filter(|_| node.is_releasable()) {
-                Some(cgroup) => self.tell_once(cgroup, ledger),
+        let mut next = Some(cgroup);
+        loop {
+            match next {
+                Some(cgroup) if !has_ended() => self.tell_once(cgroup, ledger),
+                Some(_) => {
+                    node.hierarchy.outbox.tell(&node);
+                    ledger.moot();
+                }
                 None => ledger.moot(),
             }
+            if self.leave(id) {
+                return;
+            }
+            next = Cgroup::from_node(Arc::clone(&node)).filter(|_| node.is_releasable());
         }
     }
 
