@@ -72,6 +72,14 @@ impl Bells {
         }
     }
 
+    /// Comes between hearing the bell and looking at the group.
+    ///
+    /// A ring that finds the bell rung already publishes nothing by that. By the lock it comes either
+    /// before, and what it rang for is seen; or after, and finds the bell silent.
+    fn settle(&self) {
+        drop(self.0.lock());
+    }
+
     /// Ends every watch, once it has looked at the group.
     pub(crate) fn end(&self) {
         let ended = self.0.lock().take();
@@ -186,6 +194,7 @@ impl Watch {
         if told.removed {
             return Err(TryRecvError::Disconnected);
         }
+        self.node.bells.settle();
         // First the end, so that nothing that came before it is missed.
         let is_removed = self.node.state() >= State::Offline;
         let populated = self.node.is_populated();

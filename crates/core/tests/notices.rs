@@ -87,7 +87,7 @@ fn a_strict_removal_names_who_holds_what_and_changes_nothing() -> Result {
     let expected = [holder("/a", "memory", 2), holder("/a", "io", 1)];
     assert_eq!(in_use(group.remove(Removal::Strict)), expected);
     let error = group.remove(Removal::Strict).unwrap_err();
-    let text = "/a is in use: 2 references to memory of /a, 1 references to io of /a";
+    let text = "/a is in use: 2 references to memory of /a, 1 reference to io of /a";
     assert_eq!(error.to_string(), text);
     drop((memory, io));
     assert!(scene.memory.css(&group).is_some(), "usable all the while");
@@ -281,10 +281,19 @@ fn a_subtree_goes_together_or_stays() -> Result {
     let error = top.remove_subtree(Removal::Detach).unwrap_err().to_string();
     assert_eq!(error, "/top/other is busy: 1 members, 0 children");
     drop((held, task));
-    assert_eq!(top.remove_subtree(Removal::Strict)?, 4);
+    let many: Vec<Cgroup> = (0..9)
+        .map(|n| other.create_child(&n.to_string()))
+        .collect::<std::result::Result<_, _>>()?;
+    let held: Vec<_> =
+        many.iter().map(|group| scene.hold(&scene.io, group)).collect::<Result<_>>()?;
+    let error = top.remove_subtree(Removal::Strict).unwrap_err().to_string();
+    assert!(error.ends_with("1 reference to io of /top/other/1, and 1 more"), "{error}");
+    assert_eq!(in_use(top.remove_subtree(Removal::Strict)).len(), 9);
+    drop(held);
+    assert_eq!(top.remove_subtree(Removal::Strict)?, 13);
     while scene.registry.reap() {}
     let stats = scene.registry.stats();
-    assert_eq!((stats.css_released, stats.css_freed, stats.cgroups_dying), (8, 8, 0));
+    assert_eq!((stats.css_released, stats.css_freed, stats.cgroups_dying), (26, 26, 0));
     assert!(matches!(top.remove_subtree(Removal::Strict), Err(RemoveError::Removed { .. })));
     Ok(())
 }

@@ -24,8 +24,8 @@ fn a_strict_removal_names_each_css_with_references() {
         rmdir --strict tenant
         show
     "), @"
-    rmdir --strict tenant: /tenant is in use: 2 references to memory of /tenant, 1 references to io of /tenant
-    rmdir --strict tenant: /tenant is in use: 1 references to memory of /tenant
+    rmdir --strict tenant: /tenant is in use: 2 references to memory of /tenant, 1 reference to io of /tenant
+    rmdir --strict tenant: /tenant is in use: 1 reference to memory of /tenant
     /
       cgroup.controllers: memory io
       cgroup.events: populated 1
@@ -78,7 +78,7 @@ fn what_a_strict_removal_calls() {
         put r1; rmdir --strict tenant; events
         reap; events
     "), @"
-    rmdir --strict tenant: /tenant is in use: 1 references to io of /tenant
+    rmdir --strict tenant: /tenant is in use: 1 reference to io of /tenant
     memory: drain /tenant
     io: drain /tenant
     memory: drain /tenant
@@ -106,7 +106,7 @@ fn a_subtree_goes_together_or_stays() {
         rmdir --strict --subtree tenant
         show
     "), @"
-    rmdir --strict --subtree tenant: /tenant is in use: 1 references to memory of /tenant/c, 1 references to io of /tenant/a/b
+    rmdir --strict --subtree tenant: /tenant is in use: 1 reference to memory of /tenant/c, 1 reference to io of /tenant/a/b
     rmdir --subtree tenant: /tenant/c is busy: 1 members, 0 children
     4 removed
     /
@@ -291,7 +291,7 @@ fn a_refused_removal_is_followed_by_its_edge() {
         reap; notices
         put r2; reap; notices
     "), @"
-    rmdir --strict tenant: /tenant is in use: 1 references to io of /tenant
+    rmdir --strict tenant: /tenant is in use: 1 reference to io of /tenant
     /tenant: releasable
     ");
 }

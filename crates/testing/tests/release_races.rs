@@ -101,6 +101,48 @@ fn race_03_spurious_failure_of_tryget() {
     }
 }
 
+/// The same while the reference that is always out wanders: one thread takes the next before another
+/// drops the last. A look at the cells often shows none, and then the removal is tried in earnest.
+#[test]
+fn race_03_spurious_failure_of_tryget_while_a_reference_wanders() {
+    for notifies in [true, false] {
+        let world = world();
+        world.hierarchy.root().set_notify_on_release(notifies).expect("online");
+        let group = world.create("g");
+        let (there, here) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
+        let is_over = AtomicBool::new(false);
+        let take = || world.controllers[1].css(&group).expect("the group survives");
+        there.0.send(take()).expect("there is room");
+        thread::scope(|scope| {
+            for (from, to) in [(&there.1, &here.0), (&here.1, &there.0)] {
+                let (is_over, take) = (&is_over, &take);
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        if let Ok(last) = from.try_recv() {
+                            to.send(take()).expect("there is room");
+                            drop(last);
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let _stop = Stop(&is_over);
+                for _ in 0..20_000 {
+                    let css = world.controller.css(&group).expect("the group survives");
+                    assert!(css.try_get_online().is_some() && css.state() == State::Online);
+                }
+            });
+            while !is_over.load(Ordering::Relaxed) {
+                let refused = group.remove(Removal::Strict);
+                assert!(matches!(refused, Err(RemoveError::InUse { .. })), "{refused:?}");
+            }
+        });
+        drop((there, here));
+        remove_strictly(&group);
+        world.settle();
+    }
+}
+
 /// No `try_get_online` that starts after a strict removal has returned may succeed.
 #[test]
 fn race_05_strict_removal_not_visible_everywhere() {

@@ -128,7 +128,8 @@ pub enum RemoveError {
     InUse {
         /// The group that was to be removed.
         cgroup: String,
-        /// Each css with references, in the order in which the groups would have gone.
+        /// Each css with references, in the order in which the groups would have gone; the message names
+        /// the first eight.
         holders: Vec<Holder>,
     },
     /// The root goes with its hierarchy.
@@ -204,16 +205,22 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// Names the first few, and how many more there are.
     fn list(holders: &[Self]) -> String {
-        let texts: Vec<String> = holders.iter().map(Self::to_string).collect();
-        texts.join(", ")
+        const NAMED: usize = 8;
+        let named: Vec<String> = holders.iter().take(NAMED).map(Self::to_string).collect();
+        match holders.len().saturating_sub(NAMED) {
+            0 => named.join(", "),
+            more => format!("{}, and {more} more", named.join(", ")),
+        }
     }
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cgroup, subsystem, references } = self;
-        write!(f, "{references} references to {subsystem} of {cgroup}")
+        let s = if *references == 1 { "" } else { "s" };
+        write!(f, "{references} reference{s} to {subsystem} of {cgroup}")
     }
 }
 

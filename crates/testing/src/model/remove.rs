@@ -32,13 +32,19 @@ impl Model {
         if is_busy { Err("Busy") } else { Ok(groups) }
     }
 
-    /// Each css with references, and how many.
+    /// Each css with references, and how many; of more than eight, how many more there are.
     fn holder_texts(&self, csses: &[CssId]) -> Vec<String> {
         let held = csses.iter().filter(|&&css| self.holders(css) > 0);
         let text = |&css: &CssId| {
             let (count, subsystem) = (self.holders(css), self.subsystem_of(css));
-            format!("{count} references to {subsystem} of {}", self.css_path(css))
+            let s = if count == 1 { "" } else { "s" };
+            format!("{count} reference{s} to {subsystem} of {}", self.css_path(css))
         };
-        held.map(text).collect()
+        let mut texts: Vec<String> = held.map(text).collect();
+        if texts.len() > 8 {
+            let more = texts.drain(8..).count();
+            texts.push(format!("and {more} more"));
+        }
+        texts
     }
 }
