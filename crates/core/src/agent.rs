@@ -46,12 +46,13 @@ use crate::{
 /// # Ending it
 ///
 /// [`ReleaseAgent::stop`] and the drop take no more notices, which then wait for another agent, and
-/// wait for the closure or the commands that run: a command for no longer than its timeout. Do that
-/// under no lock that the closure takes. They do not wait on one of the agent's own threads, that is in
+/// wait for the closure or the commands that run: a command for no longer than its timeout, and no other
+/// is begun. Do that under no lock that the closure takes. They do not wait on one of the agent's own threads, that is in
 /// its closure; nor in a subsystem's hook or a state's drop, under a read guard, and in a forked child.
 /// What runs then ends beside them.
 ///
-/// An agent keeps no registry alive, and has nothing to do once its hierarchy is destroyed or its
+/// Notices come from the reclaimer: with [`Reclaimer::Manual`](crate::Reclaimer::Manual) an agent hears of
+/// nothing until somebody reaps. An agent keeps no registry alive, and has nothing to do once its hierarchy is destroyed or its
 /// registry over: then its threads end.
 ///
 /// # Examples
@@ -296,9 +297,13 @@ impl Worker {
     fn serve(self, mut handle: impl FnMut(Cgroup, &Ledger)) {
         while let Some(notice) = self.next() {
             // Ends the notice first: what happens to the group from here on makes another.
-            match notice.accept() {
-                Some(cgroup) => handle(cgroup, &self.ledger),
-                None => self.ledger.moot(),
+            let Some(cgroup) = notice.accept() else {
+                self.ledger.moot();
+                continue;
+            };
+            // Closures are caught where they run; a subscriber of `tracing` may panic, too.
+            if caught(|| handle(cgroup, &self.ledger)).is_err() {
+                self.ledger.panicked();
             }
         }
         // The closure is its user's, and its drop may panic.

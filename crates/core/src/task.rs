@@ -282,9 +282,7 @@ pub(crate) struct Moves {
 
 pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
     let (engine, node) = (&task.owner.engine, cgroup.node());
-    if !Arc::ptr_eq(&task.owner, cgroup.owner()) {
-        return Err(foreign(task, node));
-    }
+    check_native(&cgroup.owner().engine, &[task], || node.path())?;
     let mut tree = engine.structure("attach", || node.path())?;
     if !node.is_online() {
         let (task, cgroup) = (task.name().to_owned(), node.path());
@@ -295,8 +293,17 @@ pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
     Ok(())
 }
 
-fn foreign(task: &Task, node: &Node) -> AttachError {
-    AttachError::Foreign { task: task.name().to_owned(), cgroup: node.path() }
+/// Refuses tasks of another registry.
+pub(crate) fn check_native(
+    engine: &Engine,
+    tasks: &[&Task],
+    cgroup: impl Fn() -> String,
+) -> Result<(), AttachError> {
+    let is_foreign = |task: &&&Task| !std::ptr::eq(Arc::as_ptr(&task.owner.engine), engine);
+    let foreign = tasks.iter().find(is_foreign);
+    foreign.map_or(Ok(()), |task| {
+        Err(AttachError::Foreign { task: task.name().to_owned(), cgroup: cgroup() })
+    })
 }
 
 /// Has every controller agree to move `tasks` to `node`, or none; nobody has moved yet.
@@ -308,9 +315,6 @@ pub(crate) fn prepare(
 ) -> Result<Moves, AttachError> {
     let mut moves = Moves { tasks: Vec::with_capacity(tasks.len()), transfers: Vec::new() };
     for task in tasks {
-        if !std::ptr::eq(Arc::as_ptr(&task.owner.engine), engine) {
-            return Err(foreign(task, node));
-        }
         let shared = task.shared();
         let source = shared.place(node.hierarchy.index);
         let is_named_before = moves.tasks.iter().any(|(moved, _)| Arc::ptr_eq(moved, shared));

@@ -89,7 +89,8 @@ impl Folder {
     /// Returns a command that runs `script`, with the folder as `$0` and the path as `$1`.
     fn script(&self, script: &str) -> AgentCommand {
         let command = AgentCommand::new("sh").arg("-c").arg(script).arg(&self.0);
-        command.timeout(Duration::MAX)
+        // Long enough for every test, and an end for one that fails while its command waits.
+        command.timeout(Duration::from_secs(60))
     }
 
     fn read(&self, name: &str) -> String {
@@ -618,7 +619,7 @@ fn a_group_with_a_new_reference_stays() {
     let failure = agent.failures().recv().unwrap();
     assert_eq!(
         failure.to_string(),
-        "release agent cannot remove /a: /a is in use: 1 references to dropping of /a"
+        "release agent cannot remove /a: /a is in use: 1 reference to dropping of /a"
     );
     assert_eq!(a.state(), State::Online);
     drop((reference, go));

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use fief_core::{
-    AgentCommand, AgentError, AgentFailure, Cgroup, Controller, CreateError, Css, CssRef,
-    Hierarchy, HookError, ReadGuard, Registry, ReleaseAgent, Subsystem, Task, WeakCss,
+    AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Controller, CreateError, Css,
+    CssRef, Event, Hierarchy, HookError, Notice, ReadGuard, Registry, ReleaseAgent, RemoveError,
+    Subsystem, Task, Watch, WeakCss,
 };
 
 struct Unit;
@@ -53,6 +54,11 @@ fn handles_go_to_any_thread() {
     is_send_and_sync::<AgentCommand>();
     is_send_and_sync::<AgentError>();
     is_send_and_sync::<AgentFailure>();
+    is_send_and_sync::<AgentStats>();
+    is_send_and_sync::<Event>();
+    is_send_and_sync::<Notice>();
+    is_send_and_sync::<RemoveError>();
+    is_send_and_sync::<Watch>();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 use super::{ledger::Ledger, wait};
 use crate::{
     cgroup::Cgroup,
+    controller::caught,
     error::{AgentError, AgentFailure},
     notice::line::Told,
     sync::{Arc, Mutex},
@@ -27,7 +28,8 @@ const AT_MOST: usize = 64;
 /// that no name is taken for an option.
 ///
 /// Its standard input is empty; output, environment and working directory are the process's own. It
-/// leads a process group of its own, on Unix, and runs as the process's user.
+/// leads a process group of its own, on Unix, so that Ctrl-C in a terminal does not reach it; it runs as
+/// the process's user, and may outlive the process.
 ///
 /// # Examples
 ///
@@ -91,6 +93,9 @@ impl AgentCommand {
     ///
     /// After that it is killed with every process of its group (on Unix; elsewhere it alone), and
     /// reaped. What left the group lives on.
+    ///
+    /// A command that ends in time is not asked what it leaves behind: that is not waited for, killed or
+    /// counted.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -173,13 +178,17 @@ impl Runner {
         }
         let mut next = Some(cgroup);
         loop {
-            match next {
+            // Caught, so that the group is let go: a subscriber of `tracing` may panic.
+            let done = caught(|| match next.take() {
                 Some(cgroup) if !has_ended() => self.tell_once(cgroup, ledger),
                 Some(_) => {
                     node.hierarchy.outbox.tell(&node);
                     ledger.moot();
                 }
                 None => ledger.moot(),
+            });
+            if done.is_err() {
+                ledger.panicked();
             }
             if self.leave(id) {
                 return;

@@ -30,7 +30,7 @@ pub struct AgentStats {
     pub failed: u64,
     /// Groups whose command took too long.
     pub timed_out: u64,
-    /// Groups whose closure panicked.
+    /// Groups whose closure, or a `tracing` subscriber that was told of them, panicked.
     pub panicked: u64,
     /// Failures that nobody took from the queue before 64 others came.
     pub unseen: u64,
@@ -105,6 +105,11 @@ impl Ledger {
         self.counts.told.add(1);
     }
 
+    /// Enters that somebody's code panicked.
+    pub(super) fn panicked(&self) {
+        self.counts.panicked.add(1);
+    }
+
     /// Enters that a group's turn came and it was in use, or gone.
     pub(super) fn moot(&self) {
         self.counts.moot.add(1);
@@ -128,13 +133,13 @@ impl Ledger {
 
     /// Enters a failure, for the loss of the oldest if there are many that nobody took.
     pub(super) fn report(&self, failure: AgentFailure) {
+        self.counts.of(&failure).add(1);
         crate::trace::event!(
             "release_agent",
             cgroup = failure.cgroup(),
             failure = %failure,
             "failed"
         );
-        self.counts.of(&failure).add(1);
         let mut unsent = self.outbox.try_send(failure);
         while let Err(TrySendError::Full(failure)) = unsent {
             if self.inbox.try_recv().is_ok() {

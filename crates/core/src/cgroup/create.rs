@@ -81,6 +81,7 @@ fn make_with(
     name: &str,
     tasks: &[&Task],
 ) -> Result<(Arc<Node>, Moves), CreateWithError> {
+    task::check_native(engine, tasks, || path_of(parent, name))?;
     let controllers = tree.bound_to(&parent.hierarchy);
     let (child, csses) = bear(engine, tree, parent, name, (&controllers, !tasks.is_empty()))?;
     match task::prepare(engine, tree, tasks, &child) {

@@ -22,6 +22,7 @@ const ROOM: usize = 64;
 /// are what it is about, too.
 ///
 /// Dropping it unaccepted ends it: the group was told.
+#[must_use = "dropped unaccepted, it counts as told"]
 pub struct Notice {
     /// `None` once it is ended.
     node: Option<Arc<Node>>,
@@ -104,7 +105,7 @@ impl Outbox {
         }
         state.move_on(&self.sent);
         drop(state);
-        // Under no lock of ours, as it runs a subscriber.
+        // Not under the outbox's lock, as it runs a subscriber.
         crate::trace::event!("notice", cgroup = %node.path(), "releasable");
         true
     }
