@@ -307,7 +307,7 @@ mod tests {
             header::{Counting, SATURATED},
             switch::{self, Watched},
         },
-        sync::AtomicU64,
+        sync::{AtomicU64, barrier::Barrier},
     };
 
     /// A css with a cell of its own and a group of its own.
@@ -318,6 +318,11 @@ mod tests {
         cell: Cell,
         uses: Uses,
         decision: Decision,
+    }
+
+    /// What cells count with where there is the cheapest barrier; asks for that barrier.
+    fn cheapest() -> Counting {
+        Counting::spread(Barrier::Auto.is_asymmetric())
     }
 
     impl Scene {
@@ -382,7 +387,7 @@ mod tests {
 
     #[test]
     fn an_exact_count_past_the_limit_never_lets_its_group_go() {
-        let scene = Scene::new(Counting::PerThread);
+        let scene = Scene::new(cheapest());
         scene.header.add(SATURATED + 1);
         scene.make_exact();
         scene.uses.leave();
@@ -436,7 +441,7 @@ mod tests {
 
     #[test]
     fn an_exact_css_tells_when_it_goes_to_zero_and_its_group_when_it_comes_from_there() {
-        for counting in [Counting::PerThread, Counting::Fenced, Counting::Exact] {
+        for counting in [cheapest(), Counting::Fenced, Counting::Exact] {
             let scene = Scene::new(counting);
             scene.make_exact();
             scene.collect();
