@@ -379,7 +379,7 @@ impl Header {
             match self.value.compare_exchange_weak(
                 value,
                 change(value),
-                Ordering::AcqRel,
+                order("update_exchange", Ordering::AcqRel),
                 Ordering::Relaxed,
             ) {
                 Ok(before) => return before,

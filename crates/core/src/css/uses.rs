@@ -123,7 +123,7 @@ impl Uses {
                 seen,
                 called_off,
                 Ordering::Relaxed,
-                Ordering::Acquire,
+                order("call_off_fails", Ordering::Acquire),
             );
             match exchanged {
                 Ok(_) => return true,
