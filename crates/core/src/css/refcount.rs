@@ -292,7 +292,8 @@ fn begin_use(header: &Header, group: Group<'_>) -> bool {
     }
     if !header.mark_busy() {
         // Somebody else was faster, or the css is not exact any more. It is not the last unit: our own
-        // reference keeps the css's, or the group has its structural one.
+        // reference keeps the css's, or the group has its structural one. (No css of a group that lives
+        // on is killed alone; otherwise an edge could pass here untold.)
         group.uses.leave();
     }
     true
