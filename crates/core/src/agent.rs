@@ -58,7 +58,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use fief_core::{Registry, ReleaseAgent};
+/// use fief_core::{Event, Registry, ReleaseAgent};
 ///
 /// let registry = Registry::new();
 /// let tenants = registry.create_hierarchy("by-tenant")?;
@@ -68,10 +68,9 @@ use crate::{
 /// let web = tenants.root().create_child("web")?;
 /// let request = registry.create_task("request 1")?;
 /// request.join(&web)?;
+/// let watch = web.watch()?;
 /// drop(request); // the last member leaves, and the agent removes the group
-/// while tenants.lookup("/web").is_ok() {
-///     std::thread::yield_now();
-/// }
+/// while watch.recv()? != Event::Removed {}
 /// assert_eq!(agent.stop().removed, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

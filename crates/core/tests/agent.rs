@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvError, bounded, unbounded};
@@ -50,9 +50,11 @@ impl Tenants {
     }
 }
 
-/// Waits for what nobody signals.
+/// Waits for what nobody signals; in a minute it has come, or never will.
 fn until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
     while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "what is waited for never comes");
         thread::yield_now();
     }
 }
