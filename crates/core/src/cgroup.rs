@@ -341,7 +341,23 @@ impl Cgroup {
     /// refuses. The task is then where it was.
     #[doc(alias = "cgroup_attach_task")]
     pub fn attach(&self, task: &Task) -> Result<(), AttachError> {
-        task::attach(task, self)
+        task::attach(&[task], self)
+    }
+
+    /// Moves `tasks` here, from wherever each is in this hierarchy, all or none.
+    ///
+    /// One that is named twice counts once; one that is here already stays.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cgroup::attach`], under one hold of the structural lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::attach`]; a refusal of one task is one of all. Every task is then where it was.
+    #[doc(alias = "cgroup_transfer_tasks")]
+    pub fn attach_all(&self, tasks: &[&Task]) -> Result<(), AttachError> {
+        task::attach(tasks, self)
     }
 
     /// Runs the cancel callback of every member of this group and of those below it.

@@ -127,6 +127,8 @@ mod world;
 #[cfg(not(loom))]
 mod task;
 #[cfg(not(loom))]
+mod migrate;
+#[cfg(not(loom))]
 mod reclaim;
 mod notice;
 #[cfg(not(loom))]

@@ -11,13 +11,14 @@ use std::fmt;
 
 use crate::{
     cgroup::{Cgroup, Node, arm, name, walk::next_pre},
-    controller::{Birth, Move, Places, caught},
-    css::{AnyCss, Pin},
-    error::{AttachError, CreateTaskError, HookError, KillError, Veto},
+    controller::{Birth, caught},
+    css::AnyCss,
+    error::{AttachError, CreateTaskError, KillError, Veto},
     hierarchy::{Hierarchy, MAX_HIERARCHIES},
+    migrate,
     registry::{
         Engine, Owner, Tree,
-        engine::{Bound, Structure, is_in_structure},
+        engine::{Bound, is_in_structure},
     },
     sync::{Arc, Mutex},
     units::TaskId,
@@ -99,7 +100,7 @@ impl Task {
     ///
     /// As [`Cgroup::attach`].
     pub fn join(&self, cgroup: &Cgroup) -> Result<(), AttachError> {
-        attach(self, cgroup)
+        attach(&[self], cgroup)
     }
 
     /// Moves the task to the root of `hierarchy`.
@@ -108,7 +109,7 @@ impl Task {
     ///
     /// As [`Cgroup::attach`].
     pub fn leave(&self, hierarchy: &Hierarchy) -> Result<(), AttachError> {
-        attach(self, &hierarchy.root())
+        attach(&[self], &hierarchy.root())
     }
 
     /// Sets what [`Cgroup::kill`] runs for this task, in place of what was set before.
@@ -135,11 +136,25 @@ impl Task {
     pub(crate) fn views(&self) -> &Arc<Views> {
         &self.owner.engine.views
     }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.owner.engine
+    }
+
+    /// Returns what a migration of the task to `node` is prepared from.
+    pub(crate) fn joins(&self, node: &Arc<Node>) -> (Arc<TaskShared>, Arc<Node>) {
+        (Arc::clone(self.shared()), Arc::clone(node))
+    }
 }
 
 impl TaskShared {
+    /// Moves the task's place; callers hold the structural lock.
+    pub(crate) fn move_to(&self, hierarchy: u32, group: u32) {
+        self.places[hierarchy as usize].set(group);
+    }
+
     #[inline]
-    fn place(&self, hierarchy: u32) -> u32 {
+    pub(crate) fn place(&self, hierarchy: u32) -> u32 {
         self.places.get(hierarchy as usize).map_or(ROOT, Place::get)
     }
 }
@@ -152,12 +167,7 @@ pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskE
     let mut tree = engine.structure("create_task", || name.to_owned())?;
     let member = Member { id: TaskId(tree.next_id("task")), name: name.to_owned() };
     let roots = everywhere(&tree, |_| ROOT);
-    agree(
-        engine,
-        &roots,
-        |(css, bound), step| bound.instance.bear(step.birth(), &member, &**css),
-        "can_fork",
-    )?;
+    agree(engine, &roots, &member)?;
     let mut tasks = engine.tasks.lock();
     let entry = tasks.vacant_entry();
     let shared = Arc::new(TaskShared {
@@ -190,199 +200,35 @@ fn everywhere(tree: &Tree, place: impl Fn(u32) -> u32) -> Seats {
         .collect()
 }
 
-/// A step of a decision that several controllers take together.
-#[derive(Clone, Copy)]
-enum Step {
-    Can,
-    Cancel,
-}
-
-impl Step {
-    const fn birth(self) -> Birth {
-        match self {
-            Self::Can => Birth::Can,
-            Self::Cancel => Birth::Cancel,
-        }
-    }
-
-    const fn movement(self) -> Move {
-        match self {
-            Self::Can => Move::Can,
-            Self::Cancel => Move::Cancel,
-        }
-    }
-}
-
-/// Asks every seat's controller; on a refusal cancels those that had agreed, in order.
-fn agree<Seat: Sits>(
-    engine: &Engine,
-    seats: &[Seat],
-    ask: impl Fn(&Seat, Step) -> Result<(), HookError>,
-    hook: &'static str,
-) -> Result<(), Veto> {
-    for (index, seat) in seats.iter().enumerate() {
-        if let Err(cause) = ask(seat, Step::Can) {
-            for agreed in &seats[..index] {
-                engine.tolerate("cancel", ask(agreed, Step::Cancel));
+/// Has every controller agree that the task may come into being at its seat; on a refusal cancels those
+/// that had agreed, in order.
+fn agree(engine: &Engine, seats: &Seats, member: &Member) -> Result<(), Veto> {
+    for (index, (css, bound)) in seats.iter().enumerate() {
+        if let Err(cause) = bound.instance.bear(Birth::Can, member, &**css) {
+            for (css, bound) in &seats[..index] {
+                engine.tolerate("cancel", bound.instance.bear(Birth::Cancel, member, &**css));
             }
-            let (cgroup, subsystem) = (seat.path(), seat.subsystem());
-            return Err(Veto { cgroup, subsystem, hook, cause });
+            let (cgroup, subsystem) = (css.core().group().path(), bound.identity().name.clone());
+            return Err(Veto { cgroup, subsystem, hook: "can_fork", cause });
         }
     }
     Ok(())
 }
 
-/// What a refusal is about.
-trait Sits {
-    fn path(&self) -> String;
-    fn subsystem(&self) -> String;
-}
-
-impl Sits for (Arc<dyn AnyCss>, Bound) {
-    fn path(&self) -> String {
-        self.0.core().group().path()
-    }
-
-    fn subsystem(&self) -> String {
-        self.1.identity().name.clone()
-    }
-}
-
-/// One controller's part in a migration; its css are kept until the last hook has run.
-struct Transfer {
-    task: Arc<TaskShared>,
-    bound: Bound,
-    source: Pin,
-    target: Pin,
-}
-
-impl Transfer {
-    fn run(&self, step: Move) -> Result<(), HookError> {
-        let places = Places { source: self.source.css(), target: self.target.css() };
-        self.bound.instance.migrate(step, &self.task.member, places)
-    }
-}
-
-impl Sits for Transfer {
-    fn path(&self) -> String {
-        self.target.css().core().group().path()
-    }
-
-    fn subsystem(&self) -> String {
-        self.bound.identity().name.clone()
-    }
-}
-
-/// A migration that every controller agreed to.
-pub(crate) struct Moves {
-    /// The tasks that are somewhere else, and the index of that group.
-    tasks: Vec<(Arc<TaskShared>, u32)>,
-    transfers: Vec<Transfer>,
-}
-
-pub(crate) fn attach(task: &Task, cgroup: &Cgroup) -> Result<(), AttachError> {
-    let (engine, node) = (&task.owner.engine, cgroup.node());
-    check_native(&cgroup.owner().engine, &[task], || node.path())?;
+pub(crate) fn attach(tasks: &[&Task], cgroup: &Cgroup) -> Result<(), AttachError> {
+    let (engine, node) = (&cgroup.owner().engine, cgroup.node());
+    migrate::check_native(engine, tasks, || node.path())?;
     let mut tree = engine.structure("attach", || node.path())?;
     if !node.is_online() {
+        let Some(task) = tasks.first() else { return Ok(()) };
         let (task, cgroup) = (task.name().to_owned(), node.path());
         return Err(AttachError::Removed { task, cgroup });
     }
-    let moves = prepare(engine, &mut tree, &[task], node)?;
-    commit(engine, tree, moves, node);
+    let joins: Vec<_> = tasks.iter().map(|task| task.joins(node)).collect();
+    let moves = migrate::prepare(engine, &mut tree, &joins)?;
+    let transfers = migrate::commit(engine, &mut tree, moves);
+    migrate::finish(engine, tree, transfers);
     Ok(())
-}
-
-/// Refuses tasks of another registry.
-pub(crate) fn check_native(
-    engine: &Engine,
-    tasks: &[&Task],
-    cgroup: impl Fn() -> String,
-) -> Result<(), AttachError> {
-    let is_foreign = |task: &&&Task| !std::ptr::eq(Arc::as_ptr(&task.owner.engine), engine);
-    let foreign = tasks.iter().find(is_foreign);
-    foreign.map_or(Ok(()), |task| {
-        Err(AttachError::Foreign { task: task.name().to_owned(), cgroup: cgroup() })
-    })
-}
-
-/// Has every controller agree to move `tasks` to `node`, or none; nobody has moved yet.
-pub(crate) fn prepare(
-    engine: &Engine,
-    tree: &mut Tree,
-    tasks: &[&Task],
-    node: &Arc<Node>,
-) -> Result<Moves, AttachError> {
-    let mut moves = Moves { tasks: Vec::with_capacity(tasks.len()), transfers: Vec::new() };
-    for task in tasks {
-        let shared = task.shared();
-        let source = shared.place(node.hierarchy.index);
-        let is_named_before = moves.tasks.iter().any(|(moved, _)| Arc::ptr_eq(moved, shared));
-        if source != node.index && !is_named_before {
-            moves.tasks.push((Arc::clone(shared), source));
-            moves.transfers.extend(transfers(tree, shared, node, source));
-        }
-    }
-    agree(engine, &moves.transfers, |transfer, step| transfer.run(step.movement()), "can_attach")?;
-    Ok(moves)
-}
-
-/// Carries a migration out, and lets the structural lock go.
-pub(crate) fn commit(
-    engine: &Arc<Engine>,
-    mut tree: Structure<'_>,
-    moves: Moves,
-    node: &Arc<Node>,
-) {
-    let hier = &node.hierarchy;
-    if !moves.tasks.is_empty() {
-        arm::disarm(engine, &mut tree, node);
-    }
-    for (task, source) in &moves.tasks {
-        task.places[hier.index as usize].set(node.index);
-        // First there, then not here: a common ancestor is populated all the while.
-        if node.index != ROOT {
-            node.add_member(task);
-        }
-        if let Some(old) = hier.group(*source).filter(|_| *source != ROOT) {
-            old.remove_member(task);
-            arm::emptied(&mut tree, &old);
-        }
-    }
-    for transfer in &moves.transfers {
-        engine.tolerate("attach", transfer.run(Move::Attach));
-    }
-    for (_task, _) in &moves.tasks {
-        crate::trace::event!("attach", task = _task.member.name, cgroup = %node.path(), "moved");
-    }
-    finish(engine, tree);
-    for transfer in &moves.transfers {
-        engine.tolerate("post_attach", transfer.run(Move::Post));
-    }
-    // Perhaps the last to hold a subsystem that has gone meanwhile.
-    engine.drop_each(moves.transfers);
-}
-
-/// Lets the structural lock go, and wakes the reclaimer if it has groups to arm.
-fn finish(engine: &Arc<Engine>, tree: Structure<'_>) {
-    let has_emptied = !tree.emptied.is_empty();
-    drop(tree);
-    if has_emptied {
-        engine.wake();
-    }
-}
-
-/// Returns what moves for each controller bound to the hierarchy of `target`.
-fn transfers(tree: &mut Tree, task: &Arc<TaskShared>, target: &Node, source: u32) -> Vec<Transfer> {
-    let bound = tree.bound_to(&target.hierarchy);
-    bound
-        .iter()
-        .filter_map(|bound| {
-            let source = Pin::new(bound.css(tree, source)?);
-            let target = Pin::new(bound.css(tree, target.index)?);
-            Some(Transfer { task: Arc::clone(task), bound: bound.clone(), source, target })
-        })
-        .collect()
 }
 
 /// Ends a task's membership everywhere; callers hold the structural lock.
@@ -461,7 +307,7 @@ impl Drop for Task {
         }
         let mut tree = engine.lock();
         depart(engine, &mut tree, &shared);
-        finish(engine, tree);
+        engine.let_go(tree);
     }
 }
 

@@ -7,13 +7,17 @@ use crate::{
         node::{UNLIMITED, count_above, limit},
     },
     css::{State, header::Counting},
-    error::{CapacityError, CreateError, CreateWithError, LimitError, NotifyError, RenameError},
+    error::{
+        AttachError, CapacityError, CreateError, CreateWithError, LimitError, NotifyError,
+        RenameError,
+    },
     hierarchy::MAX_GROUPS,
     lifecycle::{self, BirthError, Owned},
+    migrate::{self, Moves},
     reclaim::Garbage,
     registry::{Engine, Owner, Tree, engine::Bound},
     sync::{Arc, AtomicU32, Ordering},
-    task::{self, Moves, Task},
+    task::Task,
     units::Limit,
 };
 
@@ -38,7 +42,8 @@ pub(super) fn child_with(
     let mut tree = structure.map_err(CreateError::from)?;
     let made = match make_with(&owner.engine, &mut tree, node, name, tasks) {
         Ok((child, moves)) => {
-            task::commit(&owner.engine, tree, moves, &child);
+            let transfers = migrate::commit(&owner.engine, &mut tree, moves);
+            migrate::finish(&owner.engine, tree, transfers);
             Ok(child)
         }
         Err(error) => {
@@ -81,10 +86,11 @@ fn make_with(
     name: &str,
     tasks: &[&Task],
 ) -> Result<(Arc<Node>, Moves), CreateWithError> {
-    task::check_native(engine, tasks, || path_of(parent, name))?;
+    migrate::check_native(engine, tasks, || path_of(parent, name))?;
     let controllers = tree.bound_to(&parent.hierarchy);
     let (child, csses) = bear(engine, tree, parent, name, (&controllers, !tasks.is_empty()))?;
-    match task::prepare(engine, tree, tasks, &child) {
+    let joins: Vec<_> = tasks.iter().map(|task| task.joins(&child)).collect();
+    match migrate::prepare(engine, tree, &joins) {
         Ok(moves) => {
             show(engine, tree, &child);
             Ok((child, moves))
@@ -95,7 +101,7 @@ fn make_with(
             controllers.iter().for_each(|bound| bound.column.set(child.index, None));
             lifecycle::bury(engine, &csses);
             forget(tree, &child);
-            Err(error.into())
+            Err(AttachError::from(error).into())
         }
     }
 }

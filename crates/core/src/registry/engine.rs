@@ -189,6 +189,15 @@ impl Engine {
         Structure { engine: self, tree: Some(tree), departed: Vec::new() }
     }
 
+    /// Lets the structural lock go, and wakes the reclaimer if it has groups to arm.
+    pub(crate) fn let_go(self: &Arc<Self>, tree: Structure<'_>) {
+        let has_emptied = !tree.emptied.is_empty();
+        drop(tree);
+        if has_emptied {
+            self.wake();
+        }
+    }
+
     /// Returns what a hierarchy shares with its registry.
     pub(crate) fn ties(&self, owner: &Arc<Owner>) -> Ties {
         Ties {

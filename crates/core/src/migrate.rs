@@ -1,0 +1,196 @@
+//! Migration: members change css together, all or none, in two phases.
+//!
+//! Every controller is asked about every member first (`can_attach`); one refusal, and those that had
+//! agreed are told that nothing comes of it (`cancel_attach`). From then on nothing can fail: places are
+//! set, and each controller sees each member that has arrived (`attach`, and `post_attach` under no lock).
+//! The same goes for members that stay where they are while a controller moves (`rebind.rs`): what counts
+//! is that their css changes.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    cgroup::{Node, arm},
+    controller::{Instance, Move, Places},
+    css::{Pin, cells::CssId},
+    error::{AttachError, HookError, Veto},
+    registry::{Engine, Tree, engine::Structure},
+    sync::Arc,
+    task::{Task, TaskShared},
+    world::column::ROOT,
+};
+
+/// Members on their way from css to css.
+#[derive(Default)]
+pub(crate) struct Transfers {
+    ways: Vec<Way>,
+    by_ends: HashMap<(CssId, CssId), usize>,
+    /// Who goes, and which way, in the order in which controllers are asked.
+    moved: Vec<(Arc<TaskShared>, usize)>,
+}
+
+/// From one css to another of the same controller; both are kept until the last hook has run.
+struct Way {
+    instance: Arc<dyn Instance>,
+    source: Pin,
+    target: Pin,
+}
+
+impl Way {
+    fn run(&self, step: Move, task: &TaskShared) -> Result<(), HookError> {
+        let places = Places { source: self.source.css(), target: self.target.css() };
+        self.instance.migrate(step, &task.member, places)
+    }
+}
+
+impl Transfers {
+    /// Adds a member that goes from one css to another, unless they are the same.
+    pub(crate) fn add(
+        &mut self,
+        tree: &Tree,
+        instance: &Arc<dyn Instance>,
+        task: &Arc<TaskShared>,
+        ends: (CssId, CssId),
+    ) {
+        if ends.0 == ends.1 {
+            return;
+        }
+        let way = self.by_ends.get(&ends).copied().or_else(|| {
+            let (source, target) = (Pin::new(tree.css(ends.0)?), Pin::new(tree.css(ends.1)?));
+            self.ways.push(Way { instance: Arc::clone(instance), source, target });
+            self.by_ends.insert(ends, self.ways.len() - 1);
+            Some(self.ways.len() - 1)
+        });
+        self.moved.extend(way.map(|way| (Arc::clone(task), way)));
+    }
+
+    /// Asks every controller; on a refusal cancels those that had agreed, in order.
+    pub(crate) fn agree(&self, engine: &Engine) -> Result<(), Veto> {
+        for (index, (task, way)) in self.moved.iter().enumerate() {
+            let way = &self.ways[*way];
+            if let Err(cause) = way.run(Move::Can, task) {
+                self.cancel_first(engine, index);
+                let cgroup = way.target.css().core().group().path();
+                let subsystem = way.instance.identity().name.clone();
+                return Err(Veto { cgroup, subsystem, hook: "can_attach", cause });
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel_first(&self, engine: &Engine, count: usize) {
+        for (task, way) in &self.moved[..count] {
+            engine.tolerate("cancel", self.ways[*way].run(Move::Cancel, task));
+        }
+    }
+
+    /// Tells every controller that its members have arrived; the caller holds the structural lock.
+    pub(crate) fn attach(&self, engine: &Engine) {
+        self.run(engine, "attach", Move::Attach);
+    }
+
+    /// The last step, under no lock.
+    pub(crate) fn finish(self, engine: &Engine) {
+        self.run(engine, "post_attach", Move::Post);
+        // Perhaps the last to hold a subsystem or a task that has gone meanwhile.
+        engine.drop_each(self.moved);
+        engine.drop_each(self.ways);
+    }
+
+    fn run(&self, engine: &Engine, hook: &'static str, step: Move) {
+        for (task, way) in &self.moved {
+            engine.tolerate(hook, self.ways[*way].run(step, task));
+        }
+    }
+}
+
+/// A migration that every controller agreed to.
+#[derive(Default)]
+pub(crate) struct Moves {
+    steps: Vec<Step>,
+    transfers: Transfers,
+}
+
+/// A task that goes from the group of that index to another of the same hierarchy.
+struct Step {
+    task: Arc<TaskShared>,
+    source: u32,
+    target: Arc<Node>,
+}
+
+/// Refuses tasks of another registry.
+pub(crate) fn check_native(
+    engine: &Engine,
+    tasks: &[&Task],
+    cgroup: impl Fn() -> String,
+) -> Result<(), AttachError> {
+    let foreign = tasks.iter().find(|task| !std::ptr::eq(task.engine(), engine));
+    foreign.map_or(Ok(()), |task| {
+        Err(AttachError::Foreign { task: task.name().to_owned(), cgroup: cgroup() })
+    })
+}
+
+/// Has every controller agree to the joins, or none; nobody has moved yet.
+///
+/// The groups are online, or about to be. A task that is named twice for a hierarchy goes where it was
+/// named first.
+pub(crate) fn prepare(
+    engine: &Engine,
+    tree: &mut Tree,
+    joins: &[(Arc<TaskShared>, Arc<Node>)],
+) -> Result<Moves, Veto> {
+    let mut moves = Moves::default();
+    let mut named = HashSet::with_capacity(joins.len());
+    for joins in joins.chunk_by(|one, other| Arc::ptr_eq(&one.1, &other.1)) {
+        let Some((_, target)) = joins.first() else { continue };
+        let bound = tree.bound_to(&target.hierarchy);
+        let hierarchy = target.hierarchy.index;
+        for (task, _) in joins {
+            let source = task.place(hierarchy);
+            if source == target.index || !named.insert((task.member.id, hierarchy)) {
+                continue;
+            }
+            for bound in &*bound {
+                let ends = bound.column.get(source).zip(bound.column.get(target.index));
+                if let Some(ends) = ends {
+                    moves.transfers.add(tree, &bound.instance, task, ends);
+                }
+            }
+            let (task, target) = (Arc::clone(task), Arc::clone(target));
+            moves.steps.push(Step { task, source, target });
+        }
+    }
+    moves.transfers.agree(engine)?;
+    Ok(moves)
+}
+
+/// Carries a migration out; the caller holds the structural lock, and finishes when it does no more.
+pub(crate) fn commit(engine: &Engine, tree: &mut Tree, moves: Moves) -> Transfers {
+    let Moves { steps, transfers } = moves;
+    for steps in steps.chunk_by(|one, other| Arc::ptr_eq(&one.target, &other.target)) {
+        let Some(Step { target, .. }) = steps.first() else { continue };
+        arm::disarm(engine, tree, target);
+        let hier = &target.hierarchy;
+        for Step { task, source, .. } in steps {
+            task.move_to(hier.index, target.index);
+            // First there, then not here: a common ancestor is populated all the while.
+            if target.index != ROOT {
+                target.add_member(task);
+            }
+            if let Some(old) = hier.group(*source).filter(|_| *source != ROOT) {
+                old.remove_member(task);
+                arm::emptied(tree, &old);
+            }
+        }
+    }
+    transfers.attach(engine);
+    for Step { task: _task, target: _target, .. } in &steps {
+        crate::trace::event!("attach", task = _task.member.name, cgroup = %_target.path(), "moved");
+    }
+    transfers
+}
+
+/// Lets the structural lock go, wakes the reclaimer if it has groups to arm, and runs the last hooks.
+pub(crate) fn finish(engine: &Arc<Engine>, tree: Structure<'_>, transfers: Transfers) {
+    engine.let_go(tree);
+    transfers.finish(engine);
+}
