@@ -165,7 +165,8 @@ impl Engine {
             let world = tree.world.clone();
             self.publish(&mut tree, world);
         }
-        let garbage = tree.graces.close();
+        let mut garbage = std::mem::take(&mut tree.ripe);
+        garbage.extend(tree.graces.close());
         let has_progress = released + armed > 0 || !garbage.is_empty();
         let (csses, unused) = sort_out(&mut tree, garbage);
         let is_open = tree.graces.is_open();
@@ -274,6 +275,29 @@ impl Engine {
         }
     }
 
+    /// Waits, under the structural lock, until no world up to publication `number` has a reader.
+    ///
+    /// Garbage whose grace period ends on the way waits in [`Tree::ripe`] for the next pass, as its drop
+    /// runs users' code: whoever called lets the lock go and then wakes the reclaimer.
+    ///
+    /// # Concurrency
+    ///
+    /// Blocks as long as a guard of such a world is held. That cannot be a deadlock: whoever holds a
+    /// guard never waits for the structural lock (structural calls are refused, and a task's drop is
+    /// handed over), and the calling thread holds none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for rebinding, which comes with this"))]
+    pub(crate) fn wait_for_readers(&self, tree: &mut Tree, number: u64) {
+        let mut backoff = Backoff::default();
+        loop {
+            let garbage = tree.graces.close();
+            tree.ripe.extend(garbage);
+            if tree.graces.is_closed(number) {
+                return;
+            }
+            backoff.pause();
+        }
+    }
+
     fn wait(&self, is_over: impl Fn(&Tree) -> bool) {
         let mut backoff = Backoff::default();
         loop {
@@ -352,4 +376,71 @@ fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> (Vec<Arc<dyn AnyCss>>, Ve
         }
     }
     (csses, unused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        Registry, Removal, registry::Owner, sync::barrier::Barrier, world::guard::ReadGuard,
+    };
+
+    fn owner() -> Arc<Owner> {
+        Owner::new(Barrier::Auto, Reclaimer::Manual)
+    }
+
+    /// Publishes the world as it is, and waits for the readers of the one before.
+    fn republish(engine: &Engine) -> Result<(), StructuralError> {
+        let mut tree = engine.structure("test", the_registry)?;
+        let world = tree.world.clone();
+        let number = engine.publish(&mut tree, world);
+        engine.wait_for_readers(&mut tree, number);
+        assert!(tree.graces.is_closed(number));
+        Ok(())
+    }
+
+    #[test]
+    fn a_guard_on_another_thread_is_waited_for_under_the_lock() {
+        let owner = owner();
+        let engine = &owner.engine;
+        let (held, is_held) = mpsc::channel();
+        let (done, is_done) = mpsc::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let guard = ReadGuard::new(&engine.views);
+                held.send(()).expect("somebody waits");
+                may_go.recv().expect("sent below");
+                drop(guard);
+            });
+            is_held.recv().expect("the guard is taken");
+            scope.spawn(move || {
+                republish(engine).expect("no guard is held here");
+                done.send(()).expect("somebody waits");
+            });
+            while !engine.is_locked() {
+                thread::yield_now();
+            }
+            let early = is_done.recv_timeout(Duration::from_millis(30));
+            assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout), "the guard is held");
+            assert!(engine.is_locked(), "it waits under the lock");
+            go.send(()).expect("the reader waits");
+            is_done.recv_timeout(Duration::from_secs(30)).expect("the guard is gone");
+        });
+    }
+
+    #[test]
+    fn what_is_closed_on_the_way_waits_for_the_next_pass() {
+        let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+        let hierarchy = registry.create_hierarchy("one").expect("the name is free");
+        let group = hierarchy.root().create_child("group").expect("the name is free");
+        group.remove(Removal::Detach).expect("nobody is in it");
+        let engine = &hierarchy.owner().engine;
+        republish(engine).expect("no guard is held");
+        assert_eq!(engine.lock().ripe.len(), 1, "the group's index");
+        engine.pass();
+        assert!(engine.lock().ripe.is_empty());
+    }
 }

@@ -94,6 +94,8 @@ pub(crate) struct Tree {
     pub(crate) graces: Graces<Garbage>,
     /// What waits for the next grace period.
     pub(crate) retired: Vec<Garbage>,
+    /// What waits for no reader any more, and for the next pass: it is dropped under no lock.
+    pub(crate) ripe: Vec<Garbage>,
     pub(crate) world: World,
     pub(crate) last_id: BTreeMap<&'static str, u64>,
     /// The last handle is gone.
@@ -196,6 +198,12 @@ impl Engine {
         if has_emptied {
             self.wake();
         }
+    }
+
+    /// Returns whether anybody has the structural lock at this moment.
+    #[cfg(test)]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.tree.is_locked()
     }
 
     /// Returns what a hierarchy shares with its registry.
@@ -306,6 +314,7 @@ impl Drop for Engine {
         tree.csses.drain().for_each(std::mem::forget);
         tree.graces.drain().for_each(std::mem::forget);
         tree.retired.drain(..).for_each(std::mem::forget);
+        tree.ripe.drain(..).for_each(std::mem::forget);
         tree.rebound();
         let controllers: Vec<Bound> = tree.controllers.drain().collect();
         if is_in_structure() || guard::is_held() {
@@ -331,6 +340,7 @@ impl Tree {
             emptied: Vec::new(),
             graces: Graces::new(),
             retired: Vec::new(),
+            ripe: Vec::new(),
             world: World::default(),
             last_id: BTreeMap::new(),
             is_closed: false,
