@@ -1,17 +1,21 @@
 //! Registering subsystems, and moving their root css between hierarchies.
 //!
 //! A registered controller always has a root css, and always a column: on the hidden default
-//! hierarchy while it is inactive. Binding makes a new column with the same root css and publishes
-//! it by one swap of the world; the css keeps its id, its value and its references.
+//! hierarchy while it is inactive. Binding makes a new column with the same root css, and a css for every
+//! group below; `rebind.rs` publishes it.
 
 use crate::{
-    cgroup::{name, remove},
-    controller::{Controller, Identity, Instance, Registered, Sight},
+    cgroup::name,
+    controller::{AnyController, Controller, Identity, Instance, Registered, sealed::Part},
     css::{AnyCss, State},
     error::{BindError, CapacityError, RegisterError, UnregisterError},
     hierarchy::{Hier, Hierarchy},
     lifecycle::{self, BirthError},
-    registry::{Engine, Owner, Tree, engine::Bound},
+    rebind::{self, MemberPolicy, Plan, Readers},
+    registry::{
+        Engine, Owner, Tree,
+        engine::{Bound, Structure},
+    },
     subsystem::Subsystem,
     sync::Arc,
     world::column::{Column, ROOT},
@@ -115,21 +119,10 @@ pub(crate) fn bind(
 ) -> Result<(), BindError> {
     let engine = &owner.engine;
     let mut tree = engine.structure("bind", || identity.name.clone())?;
+    check_target(owner, &tree, identity, hierarchy)?;
     let bound = registered(&tree, identity)?;
-    let subsystem = || identity.name.clone();
-    if !Arc::ptr_eq(owner, hierarchy.owner()) {
-        return Err(BindError::Foreign { subsystem: subsystem(), hierarchy: hierarchy.name() });
-    }
-    if hierarchy.is_destroyed() {
-        return Err(BindError::Destroyed { hierarchy: hierarchy.name() });
-    }
-    if !Arc::ptr_eq(&bound.hierarchy, &tree.default) {
-        let hierarchy = bound.hierarchy.name().to_owned();
-        return Err(BindError::Bound { subsystem: subsystem(), hierarchy });
-    }
-    check_empty(identity, hierarchy.hier())?;
-    move_root(engine, &mut tree, &bound, hierarchy.hier());
-    Ok(())
+    let plan = plan(engine, &mut tree, &bound, hierarchy.hier());
+    finish(engine, tree, plan.map(|plan| vec![plan]))
 }
 
 pub(crate) fn unbind(owner: &Arc<Owner>, identity: &Identity) -> Result<(), BindError> {
@@ -139,10 +132,114 @@ pub(crate) fn unbind(owner: &Arc<Owner>, identity: &Identity) -> Result<(), Bind
     if Arc::ptr_eq(&bound.hierarchy, &tree.default) {
         return Err(BindError::Unbound { subsystem: identity.name.clone() });
     }
-    check_empty(identity, &bound.hierarchy)?;
     let default = Arc::clone(&tree.default);
-    move_root(engine, &mut tree, &bound, &default);
+    let plan = plan(engine, &mut tree, &bound, &default);
+    finish(engine, tree, plan.map(|plan| vec![plan]))
+}
+
+/// Makes `controllers` the set that is bound to `hierarchy`.
+pub(crate) fn remount(
+    hierarchy: &Hierarchy,
+    controllers: &[&dyn AnyController],
+) -> Result<(), BindError> {
+    let (owner, hier) = (hierarchy.owner(), hierarchy.hier());
+    let engine = &owner.engine;
+    let mut tree = engine.structure("remount", || hierarchy.name())?;
+    let is_named = |bound: &Bound| {
+        let key = bound.identity().key;
+        controllers
+            .iter()
+            .any(|one| Arc::ptr_eq(one.part().owner, owner) && one.part().identity.key == key)
+    };
+    let mut changes: Vec<(Bound, Arc<Hier>)> = Vec::new();
+    for bound in tree.bound_to(hier).iter().filter(|bound| !is_named(bound)) {
+        changes.push((bound.clone(), Arc::clone(&tree.default)));
+    }
+    for controller in controllers {
+        let Part { identity, .. } = controller.part();
+        let is_here = tree.controller(identity).is_some_and(|it| Arc::ptr_eq(&it.hierarchy, hier));
+        let is_known = changes.iter().any(|(it, _)| it.identity().key == identity.key);
+        if !is_here || !Arc::ptr_eq(controller.part().owner, owner) {
+            check_target(controller.part().owner, &tree, identity, hierarchy)?;
+            if !is_known {
+                changes.push((registered(&tree, identity)?, Arc::clone(hier)));
+            }
+        }
+    }
+    let mut plans = Vec::with_capacity(changes.len());
+    for (bound, target) in &changes {
+        match plan(engine, &mut tree, bound, target) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => {
+                rebind::give_up(engine, &mut plans);
+                return finish(engine, tree, Err(error));
+            }
+        }
+    }
+    finish(engine, tree, Ok(plans))
+}
+
+/// Checks that a controller can be bound to `hierarchy`.
+fn check_target(
+    owner: &Arc<Owner>,
+    tree: &Tree,
+    identity: &Identity,
+    hierarchy: &Hierarchy,
+) -> Result<(), BindError> {
+    let subsystem = || identity.name.clone();
+    if !Arc::ptr_eq(owner, hierarchy.owner()) {
+        return Err(BindError::Foreign { subsystem: subsystem(), hierarchy: hierarchy.name() });
+    }
+    let bound = registered(tree, identity)?;
+    if hierarchy.is_destroyed() {
+        return Err(BindError::Destroyed { hierarchy: hierarchy.name() });
+    }
+    if !Arc::ptr_eq(&bound.hierarchy, &tree.default) {
+        let hierarchy = bound.hierarchy.name().to_owned();
+        return Err(BindError::Bound { subsystem: subsystem(), hierarchy });
+    }
     Ok(())
+}
+
+fn plan(
+    engine: &Arc<Engine>,
+    tree: &mut Tree,
+    bound: &Bound,
+    target: &Arc<Hier>,
+) -> Result<Plan, BindError> {
+    Plan::bind(engine, tree, bound, target).map_err(|error| match error {
+        BirthError::Capacity(source) => {
+            let (subsystem, hierarchy) = (bound.identity().name.clone(), target.name().to_owned());
+            BindError::Capacity { subsystem, hierarchy, source }
+        }
+        BirthError::Vetoed(veto) => BindError::Vetoed(veto),
+    })
+}
+
+/// Carries plans out, if they could be made, and lets the structural lock go.
+fn finish(
+    engine: &Arc<Engine>,
+    mut tree: Structure<'_>,
+    plans: Result<Vec<Plan>, BindError>,
+) -> Result<(), BindError> {
+    let (members, readers) = (MemberPolicy::Move, Readers::LeftAlone);
+    let done =
+        plans.and_then(|plans| Ok(rebind::carry_out(engine, &mut tree, plans, members, readers)?));
+    drop(tree);
+    // On a refusal css may have gone offline that came to nothing.
+    done.inspect_err(|_| engine.wake())?.finish(engine);
+    Ok(())
+}
+
+/// Has every controller of a hierarchy without groups go inactive.
+pub(crate) fn unbind_all(engine: &Engine, tree: &mut Tree, hier: &Arc<Hier>) {
+    let default = Arc::clone(&tree.default);
+    let bound = tree.bound_to(hier);
+    let plans = bound.iter().filter_map(|bound| Plan::bind(engine, tree, bound, &default).ok());
+    let plans = plans.collect();
+    // Without groups below the root no css is made, and no member moves.
+    let done = rebind::carry_out(engine, tree, plans, MemberPolicy::Refuse, Readers::LeftAlone);
+    debug_assert!(done.is_ok(), "nothing stands in the way");
 }
 
 pub(crate) fn unregister(owner: &Arc<Owner>, identity: &Identity) -> Result<(), UnregisterError> {
@@ -164,41 +261,8 @@ pub(crate) fn unregister(owner: &Arc<Owner>, identity: &Identity) -> Result<(), 
 
 /// Returns the controller as it stands, unless it is unregistered.
 fn registered(tree: &Tree, identity: &Identity) -> Result<Bound, BindError> {
-    let bound = tree.controllers.get(identity.index.into());
-    bound
-        .filter(|bound| bound.is_registered && bound.identity().key == identity.key)
-        .cloned()
-        .ok_or_else(|| BindError::Unregistered { subsystem: identity.name.clone() })
-}
-
-fn check_empty(identity: &Identity, hier: &Hier) -> Result<(), BindError> {
-    let children = hier.root().map_or(0, |root| root.child_count());
-    if children == 0 {
-        return Ok(());
-    }
-    let (subsystem, hierarchy) = (identity.name.clone(), hier.name().to_owned());
-    Err(BindError::Populated { subsystem, hierarchy, children })
-}
-
-/// Makes the root of `target` the group that shows the root css, in one publication.
-pub(crate) fn move_root(engine: &Engine, tree: &mut Tree, bound: &Bound, target: &Arc<Hier>) {
-    let root = target.root().expect("checked by the caller, under the structural lock");
-    let css = bound.css(tree, ROOT).cloned().expect("a registered controller has a root css");
-    let index = usize::from(bound.identity().index);
-    let column = Arc::new(Column::new(bound.identity().key, target.index, css.core().id));
-    let world = tree.world.with_column(index, Some(Arc::clone(&column)));
-    let entry = &mut tree.controllers[index];
-    entry.column = column;
-    entry.hierarchy = Arc::clone(target);
-    let Identity { key, ref name, .. } = *bound.identity();
-    bound.hierarchy.controllers.lock().remove(&key);
-    target.controllers.lock().insert(key, name.clone());
-    tree.rebound();
-    remove::move_css(&css.core().group(), &root);
-    css.core().move_to(root);
-    engine.publish(tree, world);
-    crate::trace::event!("bind", subsystem = %bound.identity().name, hierarchy = target.name(), "moved");
-    engine.tolerate("bound", bound.instance.see(Sight::Bound, &*css));
+    let unregistered = || BindError::Unregistered { subsystem: identity.name.clone() };
+    tree.controller(identity).ok_or_else(unregistered)
 }
 
 /// Takes a controller out: nobody resolves its css any more, and its root css is buried.

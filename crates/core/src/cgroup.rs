@@ -6,6 +6,7 @@ pub(crate) mod name;
 pub(crate) mod node;
 pub(crate) mod remove;
 mod strict;
+mod subtree;
 pub(crate) mod walk;
 
 use std::fmt;

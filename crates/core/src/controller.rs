@@ -10,8 +10,9 @@ use crate::{
     bind,
     cgroup::Cgroup,
     css::{AnyCss, Css, Seed, handle::CssRef},
-    error::{self, BindError, HookError, UnregisterError},
+    error::{self, BindError, HookError, RebindError, UnregisterError},
     hierarchy::Hierarchy,
+    rebind::{self, RebindOptions},
     registry::{Engine, Owner},
     subsystem::{Migration, Subsystem},
     sync::Arc,
@@ -54,6 +55,21 @@ pub(crate) enum Sight {
     Offline,
     Released,
     Bound,
+    Rebound,
+}
+
+impl Sight {
+    /// Returns the hook's name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Killed => "killed",
+            Self::Offline => "offline",
+            Self::Released => "released",
+            Self::Bound => "bound",
+            Self::Rebound => "rebound",
+        }
+    }
 }
 
 /// A hook of a migration.
@@ -124,32 +140,65 @@ impl<S: Subsystem> Controller<S> {
         self.root()?.cgroup().map(|root| root.hierarchy())
     }
 
-    /// Moves the root css from the default hierarchy to the root of `hierarchy`, which has no
-    /// groups below its root.
+    /// Moves the root css from the default hierarchy to the root of `hierarchy`, and gives every group
+    /// below a css of its own, parents first.
     ///
+    /// Members below the root change css: the controller sees them through `can_attach` and `attach`.
     /// Groups created there from then on have a css of this controller.
     ///
     /// # Concurrency
     ///
-    /// Takes the structural lock; readers see the controller either unbound or bound.
+    /// Takes the structural lock; readers see the controller either unbound or bound. A charge that found
+    /// the root css before may still be made to it afterwards.
     ///
     /// # Errors
     ///
-    /// Refuses a controller that is bound or unregistered, and a hierarchy that has groups, is
-    /// destroyed or is of another registry. Nothing has changed then.
+    /// Refuses a controller that is bound or unregistered, a hierarchy that is destroyed or of another
+    /// registry, and what a hook refuses. Nothing has changed then.
     #[doc(alias = "rebind_subsystems")]
     pub fn bind(&self, hierarchy: &Hierarchy) -> Result<(), BindError> {
         bind::bind(&self.owner, &self.registered.identity, hierarchy)
     }
 
-    /// Moves the root css back to the default hierarchy, from one without groups below its root.
+    /// Moves the root css back to the default hierarchy, and takes the others offline, children first.
+    ///
+    /// Waits for nobody: css with references out live on, as by [`Removal::Detach`](crate::Removal::Detach),
+    /// and members resolve to the root css.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock; readers see the controller either bound or unbound.
     ///
     /// # Errors
     ///
-    /// Refuses a controller that is bound nowhere or unregistered, and a hierarchy that has groups.
+    /// Refuses a controller that is bound nowhere or unregistered, and what a `can_attach` hook refuses.
     /// Nothing has changed then.
     pub fn unbind(&self) -> Result<(), BindError> {
         bind::unbind(&self.owner, &self.registered.identity)
+    }
+
+    /// Moves the controller to `target`, a hierarchy of the same shape as the one it is bound to, while
+    /// lookups, charges and references go on.
+    ///
+    /// At one instant for every reader, each css is shown by its group's counterpart in `target`: the group
+    /// of the same name under the counterpart of its parent, or the one that the options name. Css keep
+    /// their ids, values, counts, references and parents; what a group of the target shows changes, and
+    /// which css tasks resolve to. Css that are dying stay where they were.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock, and holds it until nobody reads by the view before: a charge that found a
+    /// css by that may be made to it until the call returns, not later. Readers wait for nobody. The call
+    /// takes time in proportion to the number of groups, and ends when the last older guard does.
+    ///
+    /// # Errors
+    ///
+    /// Names the first path at which the trees differ; refuses a controller that is bound nowhere, is on the
+    /// target already, or unregistered, a target that is destroyed or of another registry, a mapping that is
+    /// no bijection, members whose css would change unless the options say otherwise, and then what a
+    /// `can_attach` hook refuses. Nothing has changed then.
+    pub fn rebind(&self, target: &Hierarchy, options: &RebindOptions) -> Result<(), RebindError> {
+        rebind::rebind(&self.owner, &[self], target, options)
     }
 
     /// Takes an inactive controller out of its registry; its css go as their references do.
@@ -201,6 +250,48 @@ impl<S: Subsystem> Controller<S> {
     }
 }
 
+/// A controller of any subsystem, where several are handled at once.
+pub trait AnyController: sealed::Sealed {
+    /// Returns the subsystem's name.
+    fn name(&self) -> &str;
+
+    /// Returns the controller's id.
+    fn id(&self) -> SubsystemId;
+}
+
+pub(crate) mod sealed {
+    use crate::{controller::Identity, registry::Owner, sync::Arc};
+
+    /// What the core has to know of a controller of any subsystem.
+    pub trait Sealed {
+        #[doc(hidden)]
+        fn part(&self) -> Part<'_>;
+    }
+
+    /// A controller's name and registry.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Part<'c> {
+        pub(crate) identity: &'c Identity,
+        pub(crate) owner: &'c Arc<Owner>,
+    }
+}
+
+impl<S: Subsystem> sealed::Sealed for Controller<S> {
+    fn part(&self) -> sealed::Part<'_> {
+        sealed::Part { identity: &self.registered.identity, owner: &self.owner }
+    }
+}
+
+impl<S: Subsystem> AnyController for Controller<S> {
+    fn name(&self) -> &str {
+        &self.registered.identity.name
+    }
+
+    fn id(&self) -> SubsystemId {
+        SubsystemId(self.registered.identity.key)
+    }
+}
+
 impl<S: Subsystem> Clone for Controller<S> {
     fn clone(&self) -> Self {
         Self { owner: Arc::clone(&self.owner), registered: Arc::clone(&self.registered) }
@@ -247,6 +338,7 @@ impl<S: Subsystem> Instance for Registered<S> {
             Sight::Offline => subsystem.offline(css),
             Sight::Released => subsystem.released(css),
             Sight::Bound => subsystem.bound(css),
+            Sight::Rebound => subsystem.rebound(css),
         })
     }
 

@@ -12,7 +12,9 @@ pub use self::{
         CreateError, CreateWithError, Holder, KillError, LimitError, NotifyError, RemoveError,
         RenameError, WatchError,
     },
-    controller::{BindError, RegisterError, UnregisterError},
+    controller::{
+        BindError, MoverError, RebindError, RegisterError, SubtreeError, UnregisterError,
+    },
     hierarchy::{CreateHierarchyError, DestroyError, LookupError, RenotifyError},
     task::{AttachError, CreateTaskError},
 };

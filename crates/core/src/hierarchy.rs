@@ -7,8 +7,9 @@ use slab::Slab;
 use crate::{
     bind,
     cgroup::{Cgroup, Node, name, remove},
+    controller::AnyController,
     css::{State, mailbox::Mailbox, uses::Decision},
-    error::{CapacityError, CreateHierarchyError, DestroyError, LookupError},
+    error::{BindError, CapacityError, CreateHierarchyError, DestroyError, LookupError},
     notice::Outbox,
     reclaim::Garbage,
     registry::Owner,
@@ -51,8 +52,9 @@ pub(crate) struct Hier {
     pub(crate) outbox: Outbox,
     owner: Weak<Owner>,
     is_destroyed: AtomicBool,
-    /// The names of the controllers bound here, by their keys. Written under the structural lock.
-    pub(crate) controllers: Mutex<BTreeMap<u64, String>>,
+    /// The indexes and names of the controllers bound here, by their keys. Written under the structural
+    /// lock.
+    pub(crate) controllers: Mutex<BTreeMap<u64, (u8, String)>>,
     /// Every group, by its index in the columns; the root is 0.
     groups: Mutex<Slab<Arc<Node>>>,
 }
@@ -159,7 +161,24 @@ impl Hierarchy {
     /// Returns the names of the controllers bound here, in order of registration.
     #[must_use]
     pub fn controllers(&self) -> Vec<String> {
-        self.hier.controllers.lock().values().cloned().collect()
+        self.hier.controllers.lock().values().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Makes `controllers` the set that is bound here, in one step: those that are bound here and not named
+    /// go inactive, as by [`Controller::unbind`](crate::Controller::unbind); those that are named and
+    /// inactive are bound, as by [`Controller::bind`](crate::Controller::bind).
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock; readers see all controllers as before or all as afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a controller that is bound to another hierarchy, unregistered, or of another registry, a
+    /// hierarchy that is destroyed, and what a hook refuses. Nothing has changed then.
+    #[doc(alias = "cgroup1_reconfigure")]
+    pub fn remount(&self, controllers: &[&dyn AnyController]) -> Result<(), BindError> {
+        bind::remount(self, controllers)
     }
 
     /// Ends the hierarchy; its controllers go inactive, their root css with them.
@@ -181,10 +200,7 @@ impl Hierarchy {
         if children > 0 {
             return Err(DestroyError::Busy { hierarchy, children });
         }
-        for bound in &*tree.bound_to(&self.hier) {
-            let default = Arc::clone(&tree.default);
-            bind::move_root(engine, &mut tree, bound, &default);
-        }
+        bind::unbind_all(engine, &mut tree, &self.hier);
         // Ordering: Relaxed: decided on under the structural lock.
         self.hier.is_destroyed.store(true, Ordering::Relaxed);
         engine.directory.write().retain(|hier| !hier.is_destroyed());

@@ -120,6 +120,8 @@ mod subsystem;
 mod controller;
 #[cfg(not(loom))]
 mod bind;
+#[cfg(not(loom))]
+mod rebind;
 mod css;
 #[cfg(not(loom))]
 mod lifecycle;
@@ -164,7 +166,7 @@ pub use crate::{
         remove::Removal,
         walk::{Ancestors, Children, DescendantsPost, DescendantsPre},
     },
-    controller::Controller,
+    controller::{AnyController, Controller},
     css::{
         Css, State,
         cells::CssId,
@@ -174,11 +176,13 @@ pub use crate::{
     error::{
         AgentError, AgentFailure, AttachError, BindError, CapacityError, CreateError,
         CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, Holder, HookError,
-        HookPanic, KillError, LimitError, LookupError, NotifyError, RegisterError, RemoveError,
-        RenameError, RenotifyError, StructuralError, UnregisterError, Veto, WatchError,
+        HookPanic, KillError, LimitError, LookupError, MoverError, NotifyError, RebindError,
+        RegisterError, RemoveError, RenameError, RenotifyError, StructuralError, SubtreeError,
+        UnregisterError, Veto, WatchError,
     },
     hierarchy::Hierarchy,
     notice::Notice,
+    rebind::{MemberPolicy, RebindOptions, shape::Difference},
     reclaim::Reclaimer,
     registry::{Registry, RegistryBuilder},
     stat::RegistryStats,

@@ -18,9 +18,9 @@ use crate::{
     sync::{Arc, Ordering},
 };
 
-/// Returns the css of `node`, one for each of the controllers bound to its hierarchy.
+/// Returns the css that `node` has of its own, of the controllers `bound` to its hierarchy.
 pub(crate) fn csses<'b>(tree: &Tree, node: &Node, bound: &'b [Bound]) -> Vec<Owned<'b>> {
-    let css = |bound: &'b Bound| Some((Arc::clone(bound.css(tree, node.index)?), bound));
+    let css = |bound: &'b Bound| Some((Arc::clone(bound.own_css(tree, node)?), bound));
     bound.iter().filter_map(css).collect()
 }
 
@@ -34,7 +34,8 @@ pub(crate) enum BirthError {
 /// A css and its controller.
 pub(crate) type Owned<'b> = (Arc<dyn AnyCss>, &'b Bound);
 
-/// Makes the css of `node` for each of `controllers` and brings them online, all or none.
+/// Makes the css of `node` for each of `controllers` that its parent enables, and brings them online, all
+/// or none.
 ///
 /// Nobody can find them yet. What was made before something failed is buried.
 pub(crate) fn bear<'b>(
@@ -42,6 +43,21 @@ pub(crate) fn bear<'b>(
     tree: &mut Tree,
     node: &Arc<Node>,
     controllers: &'b [Bound],
+    counting: Counting,
+) -> Result<Vec<Owned<'b>>, BirthError> {
+    let is_enabled = |bound: &&'b Bound| {
+        node.parent.as_ref().is_none_or(|parent| parent.enables(bound.identity().index))
+    };
+    let controllers: Vec<&'b Bound> = controllers.iter().filter(is_enabled).collect();
+    bear_for(engine, tree, node, &controllers, counting)
+}
+
+/// As [`bear`], for each of `controllers`.
+pub(crate) fn bear_for<'b>(
+    engine: &Engine,
+    tree: &mut Tree,
+    node: &Arc<Node>,
+    controllers: &[&'b Bound],
     counting: Counting,
 ) -> Result<Vec<Owned<'b>>, BirthError> {
     let ids = thread::domain().take_ids(controllers.len()).map_err(|_| {

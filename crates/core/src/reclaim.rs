@@ -48,6 +48,8 @@ pub(crate) enum Garbage {
     Index(Arc<Node>),
     /// A destroyed hierarchy, whose index may be reused.
     Hierarchy(Arc<Hier>),
+    /// A group that may be armed again.
+    Rest(Arc<Node>),
 }
 
 thread_local! {
@@ -160,7 +162,6 @@ impl Engine {
         let (mut tree, released) = self.release_notified();
         let departed = self.bury_departed(&mut tree);
         let armed = arm::arm_emptied(self, &mut tree, HOLD);
-        let has_emptied = !tree.emptied.is_empty();
         if !tree.retired.is_empty() {
             let world = tree.world.clone();
             self.publish(&mut tree, world);
@@ -169,7 +170,7 @@ impl Engine {
         garbage.extend(tree.graces.close());
         let has_progress = released + armed > 0 || !garbage.is_empty();
         let (csses, unused) = sort_out(&mut tree, garbage);
-        let is_open = tree.graces.is_open();
+        let (is_open, has_emptied) = (tree.graces.is_open(), !tree.emptied.is_empty());
         let is_over = tree.is_closed && tree.csses.is_empty() && !is_open && csses.is_empty();
         drop(tree);
         // Under no lock, as these run the drops of users' values.
@@ -285,7 +286,6 @@ impl Engine {
     /// Blocks as long as a guard of such a world is held. That cannot be a deadlock: whoever holds a
     /// guard never waits for the structural lock (structural calls are refused, and a task's drop is
     /// handed over), and the calling thread holds none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for rebinding, which comes with this"))]
     pub(crate) fn wait_for_readers(&self, tree: &mut Tree, number: u64) {
         let mut backoff = Backoff::default();
         loop {
@@ -369,6 +369,7 @@ fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> (Vec<Arc<dyn AnyCss>>, Ve
                 csses.push(css);
             }
             Garbage::Index(node) => node.hierarchy.give_back(node.index),
+            Garbage::Rest(node) => arm::rested(tree, &node),
             Garbage::Hierarchy(hier) => {
                 tree.hierarchies.try_remove(hier.index as usize);
                 hier.forget();

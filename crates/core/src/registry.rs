@@ -7,9 +7,10 @@ use std::fmt;
 pub(crate) use self::engine::{Engine, Owner, Tree};
 use crate::{
     bind,
-    controller::Controller,
-    error::{CreateHierarchyError, CreateTaskError, RegisterError, StructuralError},
+    controller::{AnyController, Controller},
+    error::{CreateHierarchyError, CreateTaskError, RebindError, RegisterError, StructuralError},
     hierarchy::{self, Hierarchy},
+    rebind::{self, RebindOptions},
     reclaim::Reclaimer,
     stat::RegistryStats,
     subsystem::Subsystem,
@@ -93,6 +94,22 @@ impl Registry {
     /// freed; and whatever the subsystem's own hooks refuse.
     pub fn register<S: Subsystem>(&self, subsystem: S) -> Result<Controller<S>, RegisterError> {
         bind::register(&self.owner, subsystem)
+    }
+
+    /// Moves several controllers to `target` in one publication; see [`Controller::rebind`].
+    ///
+    /// They may come from different hierarchies, each of the target's shape.
+    ///
+    /// # Errors
+    ///
+    /// As [`Controller::rebind`]; and refuses a controller that is named twice. Nothing has changed then.
+    pub fn rebind(
+        &self,
+        controllers: &[&dyn AnyController],
+        target: &Hierarchy,
+        options: &RebindOptions,
+    ) -> Result<(), RebindError> {
+        rebind::rebind(&self.owner, controllers, target, options)
     }
 
     /// Creates a task, a member of the root group of every hierarchy.

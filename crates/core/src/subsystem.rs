@@ -102,9 +102,17 @@ pub trait Subsystem: Send + Sync + 'static {
 
     /// Sees that the controller's root css is shown by another hierarchy's root from now on.
     ///
-    /// Called by `bind`, by `unbind`, and when the hierarchy is destroyed; not at registration.
+    /// Called by `bind`, by `unbind`, by `remount`, and when the hierarchy is destroyed; not at registration.
     #[doc(alias = "bind")]
     fn bound(&self, root: &Css<Self::State>) {
+        let _ = root;
+    }
+
+    /// Sees that every css of the controller is shown by another hierarchy from now on.
+    ///
+    /// Called once by a rebind, after the last reader of the view before, and after the `attach` of members
+    /// whose css changed.
+    fn rebound(&self, root: &Css<Self::State>) {
         let _ = root;
     }
 
@@ -204,6 +212,9 @@ macro_rules! forward {
             }
             fn bound(&self, root: &Css<Self::State>) {
                 (**self).bound(root);
+            }
+            fn rebound(&self, root: &Css<Self::State>) {
+                (**self).rebound(root);
             }
             fn can_attach(&self, migration: &Migration<'_, Self::State>) -> Result<(), HookError> {
                 (**self).can_attach(migration)

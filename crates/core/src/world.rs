@@ -27,11 +27,16 @@ pub(crate) struct World {
 impl World {
     /// Returns a world that differs in the column at `index`.
     pub(crate) fn with_column(&self, index: usize, column: Option<Arc<Column>>) -> Self {
-        let mut columns = self.columns.clone();
-        if columns.len() <= index {
-            columns.resize(index + 1, None);
+        let mut world = self.clone();
+        world.set(index, column);
+        world
+    }
+
+    /// Sets the column at `index`.
+    pub(crate) fn set(&mut self, index: usize, column: Option<Arc<Column>>) {
+        if self.columns.len() <= index {
+            self.columns.resize(index + 1, None);
         }
-        columns[index] = column;
-        Self { columns }
+        self.columns[index] = column;
     }
 }

@@ -48,34 +48,6 @@ fn binding_moves_the_root_css_and_who_holds_it() {
 }
 
 #[test]
-fn binding_wants_a_hierarchy_without_groups() {
-    let script = "
-        hierarchy h; register memory; mkdir a
-        bind memory h; show /
-        rmdir a; bind memory h; mkdir a
-        unbind memory; show
-    ";
-    assert_snapshot!(check(script), @"
-    bind memory h: hierarchy h has 1 groups below its root: memory stays
-    /
-      cgroup.events: populated 0
-      cgroup.stat: nr_descendants 1 nr_dying_descendants 0
-    /a
-      cgroup.events: populated 0
-    inactive memory: online
-    unbind memory: hierarchy h has 1 groups below its root: memory stays
-    /
-      cgroup.controllers: memory
-      cgroup.events: populated 0
-      cgroup.stat: nr_descendants 1 nr_dying_descendants 0
-      memory: online
-    /a
-      cgroup.events: populated 0
-      memory: online
-    ");
-}
-
-#[test]
 fn a_controller_is_bound_once() {
     let script = "
         hierarchy h; hierarchy g; register memory

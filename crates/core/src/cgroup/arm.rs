@@ -18,6 +18,7 @@ use crate::{
         thread,
     },
     lifecycle::{self, Owned},
+    reclaim::Garbage,
     registry::{Engine, Tree},
     sync::{Arc, Ordering},
 };
@@ -27,6 +28,7 @@ pub(crate) fn is_wanted(node: &Node) -> bool {
     node.notifies()
         && node.parent.is_some()
         && node.is_online()
+        && !node.is_resting()
         && node.member_count() == 0
         && node.child_count() == 0
 }
@@ -51,7 +53,9 @@ pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) -> usi
     for nodes in emptied.chunk_by(|one, other| Arc::ptr_eq(&one.hierarchy, &other.hierarchy)) {
         arm(engine, tree, nodes);
         for node in nodes.iter().filter(|node| node.uses.is_zero()) {
-            node.hierarchy.outbox.tell(node);
+            if node.wake_to_news() {
+                node.hierarchy.outbox.tell(node);
+            }
         }
     }
     emptied.len()
@@ -71,9 +75,32 @@ pub(crate) fn arm(engine: &Engine, tree: &mut Tree, nodes: &[Arc<Node>]) {
     }
 }
 
+/// Lets the css of an armed group count in cells for a while, as css come to it or leave it; the reclaimer
+/// arms it again a grace period after the next publication.
+///
+/// The structural unit that the group has meanwhile outlasts every `try_get` that is about to give back
+/// one it took for a css that leaves: no edge passes there untold. If the group was told already, and
+/// nothing happens to it, it is not told again.
+pub(crate) fn rest(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
+    if node.is_armed() {
+        let (was_zero, notice) = (node.uses.is_zero(), node.notice_number());
+        disarm(engine, tree, node);
+        node.rest(was_zero.then_some(notice));
+        tree.retired.push(Garbage::Rest(Arc::clone(node)));
+    }
+}
+
+/// Ends the rest of a group.
+pub(crate) fn rested(tree: &mut Tree, node: &Arc<Node>) {
+    node.stand_up();
+    emptied(tree, node);
+}
+
 /// Makes the counts of `csses` exact; those without references give their units back at once.
 pub(crate) fn make_exact(csses: &[Owned<'_>]) {
-    let batch: Vec<Watched<'_>> = csses.iter().map(|(css, _)| css.core().watched()).collect();
+    let groups: Vec<Arc<Node>> = csses.iter().map(|(css, _)| css.core().group()).collect();
+    let watched = csses.iter().zip(&groups).map(|((css, _), group)| css.core().watched(group));
+    let batch: Vec<Watched<'_>> = watched.collect();
     switch::make_exact(thread::domain(), &batch);
     for Watched { counted: (_, header), uses } in batch {
         switch::collect(header, uses);
@@ -84,7 +111,7 @@ pub(crate) fn make_exact(csses: &[Owned<'_>]) {
 pub(crate) fn arm_newborn(node: &Node, csses: &[Owned<'_>]) {
     // What hooks have taken and given back is no edge.
     for (css, _) in csses {
-        let Watched { counted: (_, header), uses } = css.core().watched();
+        let Watched { counted: (_, header), uses } = css.core().watched(node);
         switch::collect(header, uses);
     }
     node.uses.leave();
@@ -93,6 +120,8 @@ pub(crate) fn arm_newborn(node: &Node, csses: &[Owned<'_>]) {
 
 /// Lets the css of `node` count in cells again: it gets a member or a child, or nobody asks any more.
 pub(crate) fn disarm(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
+    // Whatever it does from now on is news.
+    node.wake_to_news();
     if !node.is_armed() {
         return;
     }
@@ -105,7 +134,8 @@ pub(crate) fn disarm(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
 /// Lets `csses` count in cells again, whose groups have their structural unit.
 pub(crate) fn resume(csses: &[Owned<'_>], counting: Counting) {
     for (css, _) in csses {
-        let Watched { counted: (_, header), uses } = css.core().watched();
+        let group = css.core().group();
+        let Watched { counted: (_, header), uses } = css.core().watched(&group);
         switch::resume(header, uses, counting);
     }
 }
@@ -113,10 +143,10 @@ pub(crate) fn resume(csses: &[Owned<'_>], counting: Counting) {
 /// Looks whether a css that had no references a moment ago has none now, and tells of its group if it
 /// was the last.
 pub(crate) fn collect(core: &Core) {
-    let Watched { counted: (_, header), uses } = core.watched();
+    let home = core.group();
+    let Watched { counted: (_, header), uses } = core.watched(&home);
     let (_, was_last) = switch::collect(header, uses);
-    let home = core.home();
     if was_last && home.is_armed() {
-        home.hierarchy.outbox.tell(home);
+        home.hierarchy.outbox.tell(&home);
     }
 }

@@ -121,10 +121,14 @@ fn bear<'b>(
         CreateError::Capacity { cgroup: path_of(parent, name), source }
     })?;
     child.set_notifies(parent.notifies());
+    child.enable_as(parent);
     let is_armed = child.notifies() && !has_members;
     let counting = if is_armed { Counting::Exact } else { engine.counting() };
     match lifecycle::bear(engine, tree, &child, controllers, counting) {
         Ok(csses) => {
+            for bound in controllers {
+                bound.column.set(child.index, bound.column.get(parent.index));
+            }
             for (css, bound) in &csses {
                 bound.column.set(child.index, Some(css.core().id));
             }

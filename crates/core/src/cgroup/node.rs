@@ -52,6 +52,14 @@ pub(crate) struct Node {
     pub(crate) is_emptied: AtomicBool,
     /// See [`Told::notice`].
     notice: AtomicU64,
+    /// How often it was let rest and has not been stood up since. Written under the structural lock.
+    rests: AtomicU32,
+    /// What there was to tell as it was last let rest: 0 for everything; else the number of the notice
+    /// that was on its way, and one. Written under the structural lock.
+    told: AtomicU64,
+    /// Which controllers the groups below have css of: a bit each, by the controller's index. Written under
+    /// the structural lock.
+    subtree: AtomicU64,
     /// Who watches it.
     pub(crate) bells: Bells,
 }
@@ -95,6 +103,9 @@ impl Node {
             armed: AtomicBool::new(false),
             is_emptied: AtomicBool::new(false),
             notice: AtomicU64::new(0),
+            rests: AtomicU32::new(0),
+            told: AtomicU64::new(0),
+            subtree: AtomicU64::new(0),
             bells: Bells::new(),
         }
     }
@@ -121,6 +132,55 @@ impl Node {
     pub(crate) fn set_armed(&self, armed: bool) {
         // Ordering: Relaxed: see `is_armed`.
         self.armed.store(armed, Ordering::Relaxed);
+    }
+
+    /// Returns the number of its notice that is on its way; 0 for none.
+    pub(crate) fn notice_number(&self) -> u64 {
+        // Ordering: Relaxed: see `line.rs`; a notice that ends meanwhile is told again, at worst.
+        self.notice.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether it is let rest: somebody will look whether it is to be armed.
+    pub(crate) fn is_resting(&self) -> bool {
+        // Ordering: Relaxed: written under the structural lock, as everywhere here.
+        self.rests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets it rest; `told` is the number of the notice by which it was told already.
+    pub(crate) fn rest(&self, told: Option<u64>) {
+        self.rests.fetch_add(1, Ordering::Relaxed);
+        self.told.store(told.map_or(0, |notice| notice + 1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn stand_up(&self) {
+        self.rests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns whether there is more to tell than before its last rest, and forgets what there was then.
+    pub(crate) fn wake_to_news(&self) -> bool {
+        self.told.swap(0, Ordering::Relaxed) != self.notice_number() + 1
+    }
+
+    /// Returns whether the groups below have css of the controller of that index.
+    pub(crate) fn enables(&self, controller: u8) -> bool {
+        // Ordering: Relaxed: decided on under the structural lock, read as a setting.
+        self.subtree.load(Ordering::Relaxed) & 1 << controller != 0
+    }
+
+    /// Sets the same; callers hold the structural lock.
+    pub(crate) fn set_enables(&self, controller: u8, enables: bool) {
+        // Ordering: Relaxed: see `enables`.
+        if enables {
+            self.subtree.fetch_or(1 << controller, Ordering::Relaxed);
+        } else {
+            self.subtree.fetch_and(!(1 << controller), Ordering::Relaxed);
+        }
+    }
+
+    /// Enables what `other` does; callers hold the structural lock.
+    pub(crate) fn enable_as(&self, other: &Self) {
+        // Ordering: Relaxed: see `enables`.
+        self.subtree.store(other.subtree.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     pub(crate) fn name(&self) -> Arc<str> {
@@ -183,6 +243,11 @@ impl Node {
         let children = self.children.read();
         let (_, child) = children.as_deref()?.by_id.range(id + 1..).next()?;
         Some(Arc::clone(child))
+    }
+
+    /// Returns the children, in order of creation.
+    pub(crate) fn children(&self) -> Vec<Arc<Self>> {
+        self.children.read().iter().flat_map(|children| children.by_id.values()).cloned().collect()
     }
 
     pub(crate) fn child_count(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Removing groups, and when a removed one is released.
 
 use crate::{
-    cgroup::{Cgroup, Node, arm, node::count_above, strict, walk::next_pre},
+    cgroup::{Cgroup, Node, arm, node::count_above, strict},
     css::State,
     error::RemoveError,
     lifecycle::{self, Owned},
@@ -46,7 +46,7 @@ pub(super) fn remove_subtree(cgroup: &Cgroup, removal: Removal) -> Result<usize,
     let (engine, node) = (&cgroup.owner().engine, cgroup.node());
     let mut tree = engine.structure("remove_subtree", || node.path())?;
     check(node)?;
-    let nodes = with_all_below(node);
+    let nodes = node.with_all_below();
     if let Some(busy) = nodes.iter().find(|node| node.member_count() > 0) {
         let (cgroup, members) = (busy.path(), busy.member_count());
         return Err(RemoveError::Busy { cgroup, members, children: 0 });
@@ -66,15 +66,6 @@ fn check(node: &Node) -> Result<(), RemoveError> {
         return Err(RemoveError::Root { hierarchy: node.hierarchy.name().to_owned() });
     }
     Ok(())
-}
-
-/// Returns `top` and every group below it, parents before their children.
-fn with_all_below(top: &Arc<Node>) -> Vec<Arc<Node>> {
-    let mut nodes = vec![Arc::clone(top)];
-    while let Some(next) = nodes.last().and_then(|last| next_pre(top, last)) {
-        nodes.push(next);
-    }
-    nodes
 }
 
 /// Removes groups of one hierarchy, children before their parents, with one barrier; all or none.
@@ -159,7 +150,7 @@ pub(crate) fn root(engine: &Engine, root: &Node) {
 
 /// Removes every group below `top`, members or not, as the registry ends.
 pub(crate) fn all_below(engine: &Engine, tree: &mut Tree, top: &Arc<Node>) {
-    let nodes = with_all_below(top);
+    let nodes = top.with_all_below();
     let below: Vec<_> = nodes.iter().rev().filter(|node| node.parent.is_some()).collect();
     let removed = take_out(engine, tree, &below, Removal::Detach);
     debug_assert!(removed.is_ok(), "nothing stands in the way of a detach");

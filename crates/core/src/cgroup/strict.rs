@@ -26,7 +26,7 @@ pub(super) fn decide(
         return Err(holders);
     }
     // The css of armed groups are exact already.
-    let is_unarmed = |css: &&Owned<'_>| !css.0.core().home().is_armed();
+    let is_unarmed = |css: &&Owned<'_>| !css.0.core().group().is_armed();
     let spread: Vec<Owned<'_>> = csses.iter().filter(is_unarmed).cloned().collect();
     let unarmed: Vec<&Arc<Node>> = nodes.iter().copied().filter(|node| !node.is_armed()).collect();
     arm::make_exact(&spread);
@@ -56,10 +56,11 @@ pub(super) fn decide(
 /// unit it was to `edges`.
 fn collect(csses: &[Owned<'_>], edges: &mut Vec<Arc<Node>>) -> Vec<Holder> {
     holders(csses, |(css, _)| {
-        let watched = css.core().watched();
+        let group = css.core().group();
+        let watched = css.core().watched(&group);
         let (references, was_last) = switch::collect(watched.counted.1, watched.uses);
         if was_last {
-            edges.push(Arc::clone(css.core().home()));
+            edges.push(Arc::clone(&group));
         }
         references
     })
@@ -72,7 +73,7 @@ fn holders<'a, 'b: 'a>(
     let holder = |css: &'a Owned<'b>| {
         let references = references(css);
         (references > 0).then(|| Holder {
-            cgroup: css.0.core().home().path(),
+            cgroup: css.0.core().group().path(),
             subsystem: css.1.identity().name.clone(),
             references,
         })

@@ -68,6 +68,17 @@ impl DescendantsPost {
     }
 }
 
+impl Node {
+    /// Returns this group and every one below it, parents before their children.
+    pub(crate) fn with_all_below(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut nodes = vec![Arc::clone(self)];
+        while let Some(next) = nodes.last().and_then(|last| next_pre(self, last)) {
+            nodes.push(next);
+        }
+        nodes
+    }
+}
+
 /// Returns what follows `last` in a walk of parents before children below `top`.
 pub(crate) fn next_pre(top: &Arc<Node>, last: &Arc<Node>) -> Option<Arc<Node>> {
     last.child_after(0).or_else(|| {

@@ -18,11 +18,13 @@ use crate::{
         cells::CssId,
         handle::CssRef,
         header::{Counting, Header},
+        mailbox::Mailbox,
         refcount::{Group, Want},
         switch::{Counted, Watched},
         thread,
     },
-    sync::{Arc, AtomicU8, AtomicU32, Mutex, Ordering},
+    sync::{Arc, AtomicPtr, AtomicU8, AtomicU32, Mutex, Ordering},
+    world::{World, column::Column},
 };
 
 /// A stage in the life of a css, or of a group.
@@ -61,6 +63,11 @@ pub struct Css<T> {
 }
 
 /// What the core keeps for a css, whatever its type.
+///
+/// # Invariants
+///
+/// 1. `home` points to the node that `group` owns. Both are set anew only when nobody who counts looks at
+///    the old one any more: the css counts in cells, and has done so for a grace period.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) header: &'static Header,
@@ -72,10 +79,12 @@ pub(crate) struct Core {
     stage: AtomicU8,
     /// Children that are not freed. Written under the structural lock.
     children: AtomicU32,
-    /// The group whose `Uses` it counts for.
-    home: Arc<Node>,
+    /// The registry's one, where its id is handed over.
+    mailbox: &'static Mailbox,
     /// The group that shows it, or showed it last. Written under the structural lock.
     group: Mutex<Arc<Node>>,
+    /// The same group, for who counts: the css counts for the use of that group.
+    home: AtomicPtr<Node>,
 }
 
 /// What a css is made of, but for its parent and its value.
@@ -132,7 +141,7 @@ impl<T> Css<T> {
     /// Returns the path of the group that shows this css, or showed it last, as of now.
     #[must_use]
     pub fn path(&self) -> String {
-        self.core.group().path()
+        self.core.shown_by().path()
     }
 
     /// Returns the group that shows this css, or showed it last.
@@ -140,7 +149,7 @@ impl<T> Css<T> {
     /// `None` when the registry is gone, and for the root css of a controller that is bound nowhere.
     #[must_use]
     pub fn cgroup(&self) -> Option<Cgroup> {
-        Cgroup::from_node(self.core.group())
+        Cgroup::from_node(self.core.shown_by())
     }
 
     /// Takes a reference, unless the css is released.
@@ -185,11 +194,16 @@ impl<T> Css<T> {
 impl<T: Send + Sync + 'static> Css<T> {
     /// Makes a css that counts one reference, the base, and can be found by its id.
     pub(crate) fn plant(seed: Seed, parent: Option<Arc<Self>>, state: T) -> Arc<Self> {
-        let Seed { id, header, arena, controller, group: home, counting } = seed;
+        let Seed { id, header, arena, controller, group, counting } = seed;
         let generation = header.generation();
         let stage = AtomicU8::new(State::Online as u8);
-        let (children, group) = (AtomicU32::new(0), Mutex::new(Arc::clone(&home)));
-        let core = Core { header, id, generation, controller, stage, children, home, group };
+        let children = AtomicU32::new(0);
+        let mailbox = group.hierarchy.mailbox;
+        // INVARIANT: 1 of `Core`.
+        let home = AtomicPtr::new(Arc::as_ptr(&group).cast_mut());
+        let group = Mutex::new(group);
+        let core =
+            Core { header, id, generation, controller, stage, children, mailbox, group, home };
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: published with the css (edge column); a straggler that notifies for it
@@ -218,13 +232,48 @@ impl Core {
         self.stage.store(state as u8, Ordering::Relaxed);
     }
 
+    /// Returns the group that shows this css, as the structural lock's owner sees it.
     pub(crate) fn group(&self) -> Arc<Node> {
         Arc::clone(&self.group.lock())
     }
 
-    /// Makes another group the one that shows this css; callers hold the structural lock.
-    pub(crate) fn move_to(&self, group: Arc<Node>) {
-        *self.group.lock() = group;
+    /// Returns the group that shows this css, or showed it last, as of now.
+    pub(crate) fn shown_by(&self) -> Arc<Node> {
+        let view = self.group().hierarchy.views.load();
+        self.shown_in(&view)
+    }
+
+    /// Returns the group that shows this css, or showed it last, as of `world`, which the caller keeps
+    /// from being given up.
+    pub(crate) fn shown_in(&self, world: &World) -> Arc<Node> {
+        let column = world.columns.get(usize::from(self.controller)).and_then(Option::as_deref);
+        // First the column's movers, then the group: once there are none, every css has its new group.
+        let movers = column.and_then(Column::movers);
+        let group = self.group();
+        let is_behind = column.is_some_and(|column| column.hierarchy != group.hierarchy.index);
+        // One that is dying stays where it was.
+        let movers = movers.filter(|_| is_behind && self.state() == State::Online);
+        movers.and_then(|movers| movers.image(group.index).cloned()).unwrap_or(group)
+    }
+
+    /// Makes another group the one that shows this css.
+    ///
+    /// Callers hold the structural lock; the css counts in cells, and has done so for a grace period, or
+    /// ever since it was made.
+    pub(crate) fn move_to(&self, group: &Arc<Node>) {
+        let mut shown_by = self.group.lock();
+        // INVARIANT: 1, by what the caller says.
+        // Ordering: Release (edge home): who looks at it later has seen the css count exactly after this.
+        self.home.store(Arc::as_ptr(group).cast_mut(), Ordering::Release);
+        let before = std::mem::replace(&mut *shown_by, Arc::clone(group));
+        drop(shown_by);
+        drop(before);
+    }
+
+    /// Returns whether `node` shows this css as its own; callers hold the structural lock.
+    pub(crate) fn is_of(&self, node: &Node) -> bool {
+        // Ordering: Relaxed: written under the structural lock.
+        std::ptr::eq(self.home.load(Ordering::Relaxed), node)
     }
 
     /// Hands the css that has `id` to its registry's reclaimer; the caller won its notification.
@@ -234,9 +283,8 @@ impl Core {
         let core = header.payload.load(Ordering::Relaxed).cast::<Self>().cast_const();
         // SAFETY: a css's core is its first field (`repr(C)`), and by invariants 1 and 2 of `css.rs`
         // the payload is live for whoever has won the notification and not yet delivered it.
-        let home = unsafe { &(*core).home };
         // Read first: with the push the css is the reclaimer's.
-        let mailbox = home.hierarchy.mailbox;
+        let mailbox = unsafe { (*core).mailbox };
         mailbox.deliver(thread::domain(), id);
     }
 
@@ -250,21 +298,25 @@ impl Core {
         // payload lives as long as the caller's guard or reference, which its operation on the count
         // is under.
         let home = unsafe { &(*core).home };
+        // Ordering: Acquire (edge home): the caller has seen the css count exactly, with a fence after
+        // that, and so sees at least the group that it was moved to before.
+        let home = home.load(Ordering::Acquire).cast_const();
+        // SAFETY: by invariant 1 of `Core` it was the css's group at a moment after the caller found the
+        // css counting exactly. The node lives until the css is moved again, for which a grace period
+        // goes by: a caller under a guard has let it go. One beside a reference that was counted before
+        // is not here: that css holds a unit, and nobody asks for its group.
+        let home = unsafe { &*home };
         Group { uses: &home.uses, decision: &home.hierarchy.decision }
-    }
-
-    /// Returns the group whose `Uses` it counts for.
-    pub(crate) fn home(&self) -> &Arc<Node> {
-        &self.home
     }
 
     pub(crate) fn counted(&self) -> Counted {
         (self.id, self.header)
     }
 
-    /// Returns what a switch to exact counting and back has to know.
-    pub(crate) fn watched(&self) -> Watched<'_> {
-        Watched { counted: self.counted(), uses: &self.home.uses }
+    /// Returns what a switch to exact counting and back has to know; `node` shows this css.
+    pub(crate) fn watched<'n>(&self, node: &'n Node) -> Watched<'n> {
+        debug_assert!(self.is_of(node), "a css counts for the group that shows it");
+        Watched { counted: self.counted(), uses: &node.uses }
     }
 
     /// Counts one child more; callers hold the structural lock.

@@ -60,6 +60,11 @@
 //! count already, and its read-modify-writes never read an old value. They are argued where they
 //! stand, and free on x86-64.
 //!
+//! Edge `home`: whoever finds a css exact and idle finds the group it counts for. The group of a css changes
+//! only while it counts in cells, and a grace period after it began to: by then everybody who had found
+//! it exact before has let go of the guard that this takes. Who finds it exact later sees the group that was
+//! stored before it was made exact.
+//!
 //! Edge `resume`: whoever counts in a cell because the mode went back to per-thread, and whoever is
 //! handed such a reference, finds the bias in the header when it comes to that.
 //!
@@ -277,11 +282,16 @@ fn is_in_time<'g>(header: &Header, want: Want, group: impl FnOnce() -> Group<'g>
     if standing.is_dead() {
         return (want == Want::Unreleased && !standing.is_notified()) || skip("confirm");
     }
+    if !standing.is_idle() || skip("tells_group") {
+        return true;
+    }
+    if !skip("home_fence") {
+        // Ordering: Acquire (edge home): the css was made exact after it came to its group, by an exchange
+        // that heads what we read; so we see which group that is.
+        fence(Ordering::Acquire);
+    }
     // If the removal of the group is decided, its css is as good as dead, and not released.
-    !standing.is_idle()
-        || skip("tells_group")
-        || begin_use(header, group())
-        || want == Want::Unreleased
+    begin_use(header, group()) || want == Want::Unreleased
 }
 
 /// Sees to it that an exact css holds a unit; returns false if the group's removal is decided.

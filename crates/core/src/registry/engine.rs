@@ -354,6 +354,13 @@ impl Tree {
         *last
     }
 
+    /// Returns the controller as it stands, unless it is unregistered or of another registry.
+    pub(crate) fn controller(&self, identity: &Identity) -> Option<Bound> {
+        let bound = self.controllers.get(identity.index.into())?;
+        let is_it = bound.is_registered && std::ptr::eq(bound.identity(), identity);
+        is_it.then(|| bound.clone())
+    }
+
     /// Returns the controllers that are registered, in order of registration.
     pub(crate) fn registered(&self) -> Vec<Bound> {
         self.those(|_| true)
@@ -407,9 +414,15 @@ impl Bound {
         self.instance.identity()
     }
 
-    /// Returns the css of the group at `index`; every group of the hierarchy has one.
+    /// Returns the css of the group at `index`, or of the nearest above that has one; some group of the
+    /// hierarchy has.
     pub(crate) fn css<'t>(&self, tree: &'t Tree, index: u32) -> Option<&'t Arc<dyn AnyCss>> {
         tree.css(self.column.get(index)?)
+    }
+
+    /// Returns the css that `node` has of its own.
+    pub(crate) fn own_css<'t>(&self, tree: &'t Tree, node: &Node) -> Option<&'t Arc<dyn AnyCss>> {
+        self.css(tree, node.index).filter(|css| css.core().is_of(node))
     }
 }
 

@@ -1,5 +1,7 @@
 //! One controller's map from group index to css id.
 //!
+//! A group without a css of its own has that of the nearest group above which has one.
+//!
 //! Slots lie in segments of doubling size, made at first use and shared by every world that has the
 //! column, so a column never moves and a slot is written in place.
 //!
@@ -19,6 +21,11 @@ use crate::{
     css::cells::CssId,
     sync::{AtomicU32, Ordering, order},
 };
+#[cfg(not(loom))]
+use crate::{
+    rebind::shape::Images,
+    sync::{Arc, Mutex},
+};
 
 /// Slots in the first segment.
 const FIRST: usize = if cfg!(loom) { 2 } else { 32 };
@@ -35,15 +42,52 @@ pub(crate) struct Column {
     /// The hierarchy's index; see [`Hierarchies`](crate::hierarchy).
     pub(crate) hierarchy: u32,
     segments: [OnceLock<Box<[AtomicU32]>>; SEGMENTS],
+    /// Where css have come from that still name the group they were shown by before; written under the
+    /// structural lock.
+    #[cfg(not(loom))]
+    movers: Mutex<Option<Arc<Images>>>,
 }
 
 impl Column {
     /// Returns a column in which no group has a css.
     pub(crate) fn empty(controller: u64, hierarchy: u32) -> Self {
-        Self { controller, hierarchy, segments: [const { OnceLock::new() }; SEGMENTS] }
+        Self {
+            controller,
+            hierarchy,
+            segments: [const { OnceLock::new() }; SEGMENTS],
+            #[cfg(not(loom))]
+            movers: Mutex::new(None),
+        }
+    }
+
+    /// Returns a column that says the same.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = Self::empty(self.controller, self.hierarchy);
+        for (index, segment) in self.segments.iter().enumerate() {
+            let Some(slots) = segment.get() else { continue };
+            // Ordering: Relaxed: written under the structural lock, which the caller holds; published with
+            // the column.
+            let slots = slots.iter().map(|slot| AtomicU32::new(slot.load(Ordering::Relaxed)));
+            copy.segments[index].get_or_init(|| slots.collect());
+        }
+        copy
+    }
+
+    /// Returns where css have come from that still name their former group.
+    #[cfg(not(loom))]
+    pub(crate) fn movers(&self) -> Option<Arc<Images>> {
+        self.movers.lock().clone()
+    }
+
+    /// Sets or clears the same; callers hold the structural lock.
+    #[cfg(not(loom))]
+    pub(crate) fn set_movers(&self, movers: Option<Arc<Images>>) {
+        let before = std::mem::replace(&mut *self.movers.lock(), movers);
+        drop(before);
     }
 
     /// Returns a column in which only the root group has a css.
+    #[cfg(test)]
     pub(crate) fn new(controller: u64, hierarchy: u32, root: CssId) -> Self {
         let column = Self::empty(controller, hierarchy);
         column.set(ROOT, Some(root));

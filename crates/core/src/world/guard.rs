@@ -51,7 +51,8 @@ impl<'r> ReadGuard<'r> {
         Self { view: views.load(), views, _not_send: PhantomData }
     }
 
-    /// Returns the css that `controller` keeps for `cgroup`.
+    /// Returns the css that `controller` keeps for `cgroup`, or for the nearest group above that has one
+    /// (see [`Cgroup::set_subtree_control`]).
     ///
     /// `None` when the group is being removed, the controller is not bound to its hierarchy, or
     /// either is of another registry.
@@ -99,6 +100,19 @@ impl<'r> ReadGuard<'r> {
         let id = self.column(controller)?.get(crate::world::column::ROOT)?;
         // SAFETY: 1 by the line above, 2 by `column`.
         unsafe { css_by_id(id, self) }
+    }
+
+    /// Returns the group that shows `css`, or showed it last, where controllers are bound as this guard
+    /// sees it.
+    ///
+    /// As [`Css::cgroup`], but in step with what the guard resolves, whatever is rebound meanwhile.
+    #[must_use]
+    pub fn cgroup<T>(&self, css: &Css<T>) -> Option<Cgroup> {
+        let core = css.core_of();
+        if !self.is_of(&core.group().hierarchy.views) {
+            return css.cgroup();
+        }
+        Cgroup::from_node(core.shown_in(&self.view))
     }
 
     /// Takes a reference by a weak one, unless the css is released.
