@@ -15,6 +15,7 @@ pub use self::{
     controller::{
         BindError, MoverError, RebindError, RegisterError, SubtreeError, UnregisterError,
     },
+    edit::EditError,
     hierarchy::{CreateHierarchyError, DestroyError, LookupError, RenotifyError},
     task::{AttachError, CreateTaskError},
 };
@@ -22,6 +23,7 @@ pub use self::{
 mod agent;
 mod cgroup;
 mod controller;
+mod edit;
 mod hierarchy;
 mod task;
 

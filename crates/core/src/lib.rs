@@ -131,6 +131,8 @@ mod task;
 #[cfg(not(loom))]
 mod migrate;
 #[cfg(not(loom))]
+mod edit;
+#[cfg(not(loom))]
 mod reclaim;
 mod notice;
 #[cfg(not(loom))]
@@ -173,12 +175,13 @@ pub use crate::{
         handle::{CssRef, WeakCss},
         thread::prepare_thread,
     },
+    edit::{Draft, Edit, Edited, Whereabouts},
     error::{
         AgentError, AgentFailure, AttachError, BindError, CapacityError, CreateError,
-        CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, Holder, HookError,
-        HookPanic, KillError, LimitError, LookupError, MoverError, NotifyError, RebindError,
-        RegisterError, RemoveError, RenameError, RenotifyError, StructuralError, SubtreeError,
-        UnregisterError, Veto, WatchError,
+        CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, EditError, Holder,
+        HookError, HookPanic, KillError, LimitError, LookupError, MoverError, NotifyError,
+        RebindError, RegisterError, RemoveError, RenameError, RenotifyError, StructuralError,
+        SubtreeError, UnregisterError, Veto, WatchError,
     },
     hierarchy::Hierarchy,
     notice::Notice,

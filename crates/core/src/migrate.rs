@@ -28,7 +28,7 @@ pub(crate) struct Transfers {
     moved: Vec<(Arc<TaskShared>, usize)>,
 }
 
-/// From one css to another of the same controller; both are kept until the last hook has run.
+/// From one css to another of the same controller.
 struct Way {
     instance: Arc<dyn Instance>,
     source: Pin,
@@ -83,8 +83,19 @@ impl Transfers {
         }
     }
 
+    /// Tells every controller, which has agreed, that nothing comes of it.
+    pub(crate) fn cancel(&self, engine: &Engine) {
+        self.cancel_first(engine, self.moved.len());
+    }
+
     /// Tells every controller that its members have arrived; the caller holds the structural lock.
-    pub(crate) fn attach(&self, engine: &Engine) {
+    ///
+    /// From here on, the css are kept until the last hook has run.
+    pub(crate) fn attach(&mut self, engine: &Engine) {
+        for way in &mut self.ways {
+            way.source.hold();
+            way.target.hold();
+        }
         self.run(engine, "attach", Move::Attach);
     }
 
@@ -131,7 +142,7 @@ pub(crate) fn check_native(
 
 /// Has every controller agree to the joins, or none; nobody has moved yet.
 ///
-/// The groups are online, or about to be. A task that is named twice for a hierarchy goes where it was
+/// The groups are online, or about to be. A task that is named twice for a hierarchy goes where it is
 /// named first.
 pub(crate) fn prepare(
     engine: &Engine,
@@ -163,9 +174,14 @@ pub(crate) fn prepare(
     Ok(moves)
 }
 
+/// Takes a migration back that every controller agreed to.
+pub(crate) fn cancel(engine: &Engine, moves: &Moves) {
+    moves.transfers.cancel(engine);
+}
+
 /// Carries a migration out; the caller holds the structural lock, and finishes when it does no more.
 pub(crate) fn commit(engine: &Engine, tree: &mut Tree, moves: Moves) -> Transfers {
-    let Moves { steps, transfers } = moves;
+    let Moves { steps, mut transfers } = moves;
     for steps in steps.chunk_by(|one, other| Arc::ptr_eq(&one.target, &other.target)) {
         let Some(Step { target, .. }) = steps.first() else { continue };
         arm::disarm(engine, tree, target);

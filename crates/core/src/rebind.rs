@@ -229,7 +229,7 @@ pub(crate) fn carry_out(
     readers: Readers,
 ) -> Result<Done, Refusal> {
     let agreed = movers(engine, tree, &plans, members);
-    let transfers = match agreed {
+    let mut transfers = match agreed {
         Ok(transfers) => transfers,
         Err(refusal) => {
             give_up(engine, &mut plans);

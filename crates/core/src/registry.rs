@@ -8,7 +8,11 @@ pub(crate) use self::engine::{Engine, Owner, Tree};
 use crate::{
     bind,
     controller::{AnyController, Controller},
-    error::{CreateHierarchyError, CreateTaskError, RebindError, RegisterError, StructuralError},
+    edit::{self, Edit, Edited},
+    error::{
+        CreateHierarchyError, CreateTaskError, EditError, RebindError, RegisterError,
+        StructuralError,
+    },
     hierarchy::{self, Hierarchy},
     rebind::{self, RebindOptions},
     reclaim::Reclaimer,
@@ -110,6 +114,45 @@ impl Registry {
         options: &RebindOptions,
     ) -> Result<(), RebindError> {
         rebind::rebind(&self.owner, controllers, target, options)
+    }
+
+    /// Creates groups, moves tasks and removes groups, in any hierarchies, as one step: all or nothing.
+    ///
+    /// `record` says what is to be done; it runs before anything is, under no lock. No other structural call
+    /// comes in between: hierarchies of one shape are of one shape afterwards. Walkers and lookups, which take
+    /// no part in that, may see some of it before the rest.
+    ///
+    /// ```
+    /// # use fief_core::{Registry, Removal};
+    /// let registry = Registry::new();
+    /// let tenants = registry.create_hierarchy("by-tenant")?;
+    /// let plans = registry.create_hierarchy("by-plan")?;
+    /// let task = registry.create_task("worker")?;
+    /// let (made, (tenant, plan)) = registry.edit(|edit| {
+    ///     let tenant = edit.create(tenants.root(), "web");
+    ///     let plan = edit.create(plans.root(), "web");
+    ///     edit.join(&task, tenant);
+    ///     edit.join(&task, plan);
+    ///     (tenant, plan)
+    /// })?;
+    /// let paths = [tenant, plan].map(|draft| made.cgroup(draft).map(|cgroup| cgroup.path()));
+    /// assert_eq!(paths, [Some("/web".to_owned()), Some("/web".to_owned())]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock once, for as long as the calls that it stands for would take together.
+    ///
+    /// # Errors
+    ///
+    /// What any of those calls refuses, and what the rules of [`Edit`](crate::Edit) do. Nothing has changed
+    /// then, but that caches were drained.
+    pub fn edit<'t, R>(
+        &self,
+        record: impl FnOnce(&mut Edit<'t>) -> R,
+    ) -> Result<(Edited, R), EditError> {
+        edit::edit(&self.owner, record)
     }
 
     /// Creates a task, a member of the root group of every hierarchy.

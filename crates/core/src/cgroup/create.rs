@@ -73,6 +73,7 @@ fn make(
     name: &str,
 ) -> Result<Arc<Node>, CreateError> {
     let controllers = tree.bound_to(&parent.hierarchy);
+    check_child(tree, parent, name, |_| 0)?;
     let (child, _) = bear(engine, tree, parent, name, (&controllers, false))?;
     show(engine, tree, &child);
     Ok(child)
@@ -88,7 +89,8 @@ fn make_with(
 ) -> Result<(Arc<Node>, Moves), CreateWithError> {
     migrate::check_native(engine, tasks, || path_of(parent, name))?;
     let controllers = tree.bound_to(&parent.hierarchy);
-    let (child, csses) = bear(engine, tree, parent, name, (&controllers, !tasks.is_empty()))?;
+    check_child(tree, parent, name, |_| 0)?;
+    let (child, _) = bear(engine, tree, parent, name, (&controllers, !tasks.is_empty()))?;
     let joins: Vec<_> = tasks.iter().map(|task| task.joins(&child)).collect();
     match migrate::prepare(engine, tree, &joins) {
         Ok(moves) => {
@@ -96,25 +98,32 @@ fn make_with(
             Ok((child, moves))
         }
         Err(error) => {
-            lifecycle::drain(engine, &csses);
-            child.enter(State::Dying);
-            controllers.iter().for_each(|bound| bound.column.set(child.index, None));
-            lifecycle::bury(engine, &csses);
-            forget(tree, &child);
+            undo(engine, tree, &child);
             Err(AttachError::from(error).into())
         }
     }
 }
 
-/// Makes a group that nobody can find, and its css; or nothing.
-fn bear<'b>(
+/// Takes back a group that [`bear`] made, and nobody but hooks has seen.
+pub(crate) fn undo(engine: &Engine, tree: &mut Tree, child: &Arc<Node>) {
+    let controllers = tree.bound_to(&child.hierarchy);
+    let csses = lifecycle::csses(tree, child, &controllers);
+    lifecycle::drain(engine, &csses);
+    child.enter(State::Dying);
+    controllers.iter().for_each(|bound| bound.column.set(child.index, None));
+    lifecycle::bury(engine, &csses);
+    forget(tree, child);
+}
+
+/// Makes a group that nobody can find, and its css; or nothing. The caller has checked that there may be
+/// such a child.
+pub(crate) fn bear<'b>(
     engine: &Engine,
     tree: &mut Tree,
     parent: &Arc<Node>,
     name: &str,
     (controllers, has_members): (&'b [Bound], bool),
 ) -> Result<(Arc<Node>, Vec<Owned<'b>>), CreateError> {
-    check_child(tree, parent, name)?;
     let id = tree.next_id("cgroup");
     let child = parent.hierarchy.plant(id, name, Some(parent)).ok_or_else(|| {
         let source = CapacityError { what: "groups in a hierarchy", limit: MAX_GROUPS };
@@ -156,7 +165,7 @@ fn forget(tree: &mut Tree, child: &Arc<Node>) {
 }
 
 /// Makes a group known under its parent.
-fn show(engine: &Engine, tree: &mut Tree, child: &Arc<Node>) {
+pub(crate) fn show(engine: &Engine, tree: &mut Tree, child: &Arc<Node>) {
     let Some(parent) = &child.parent else { return };
     arm::disarm(engine, tree, parent);
     parent.link(child);
@@ -165,8 +174,14 @@ fn show(engine: &Engine, tree: &mut Tree, child: &Arc<Node>) {
     crate::trace::event!("create_child", cgroup = %child.path(), "created");
 }
 
-/// Checks everything that can be checked before anything is made.
-fn check_child(tree: &Tree, parent: &Node, name: &str) -> Result<(), CreateError> {
+/// Checks everything that can be checked before anything is made; `more` is how many groups are about to
+/// come below one, besides this.
+pub(crate) fn check_child(
+    tree: &Tree,
+    parent: &Node,
+    name: &str,
+    more: impl Fn(&Node) -> u64,
+) -> Result<(), CreateError> {
     if !parent.is_online() {
         return Err(CreateError::Removed { parent: parent.path() });
     }
@@ -184,7 +199,8 @@ fn check_child(tree: &Tree, parent: &Node, name: &str) -> Result<(), CreateError
             return Err(CreateError::MaxDepth { cgroup, ancestor, limit: max_depth });
         }
         // Ordering: Relaxed: written under the structural lock, which we hold.
-        if !max_descendants.allows(u64::from(above.descendants.load(Ordering::Relaxed)) + 1) {
+        let descendants = u64::from(above.descendants.load(Ordering::Relaxed)) + more(above);
+        if !max_descendants.allows(descendants + 1) {
             let (cgroup, ancestor) = (cgroup(), above.path());
             return Err(CreateError::MaxDescendants { cgroup, ancestor, limit: max_descendants });
         }
@@ -192,7 +208,7 @@ fn check_child(tree: &Tree, parent: &Node, name: &str) -> Result<(), CreateError
     Ok(())
 }
 
-fn path_of(parent: &Node, name: &str) -> String {
+pub(crate) fn path_of(parent: &Node, name: &str) -> String {
     if parent.parent.is_none() { format!("/{name}") } else { format!("{}/{name}", parent.path()) }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     error::RemoveError,
     lifecycle::{self, Owned},
     reclaim::Garbage,
-    registry::{Engine, Tree},
+    registry::{Engine, Tree, engine::Bound},
     sync::{Arc, Ordering},
 };
 
@@ -58,7 +58,7 @@ pub(super) fn remove_subtree(cgroup: &Cgroup, removal: Removal) -> Result<usize,
     Ok(nodes.len())
 }
 
-fn check(node: &Node) -> Result<(), RemoveError> {
+pub(crate) fn check(node: &Node) -> Result<(), RemoveError> {
     if !node.is_online() {
         return Err(RemoveError::Removed { cgroup: node.path() });
     }
@@ -77,21 +77,46 @@ fn take_out(
 ) -> Result<(), RemoveError> {
     let Some(top) = nodes.last() else { return Ok(()) };
     let bound = tree.bound_to(&top.hierarchy);
-    let csses: Vec<Owned<'_>> =
-        nodes.iter().flat_map(|node| lifecycle::csses(tree, node, &bound)).collect();
+    let csses = csses(tree, nodes, &bound);
     lifecycle::drain(engine, &csses);
-    if removal == Removal::Strict
-        && let Err(holders) = strict::decide(engine, nodes, &csses)
-    {
-        engine.counts.removals_refused.add(1);
-        return Err(RemoveError::InUse { cgroup: top.path(), holders });
+    if removal == Removal::Strict {
+        decide(engine, nodes, &csses)?;
     }
+    carry_out(engine, tree, nodes, (&bound, &csses));
+    Ok(())
+}
+
+/// Returns the css of `nodes`, in their order.
+pub(crate) fn csses<'b>(tree: &Tree, nodes: &[&Arc<Node>], bound: &'b [Bound]) -> Vec<Owned<'b>> {
+    nodes.iter().flat_map(|node| lifecycle::csses(tree, node, bound)).collect()
+}
+
+/// Decides that none of `nodes`, whose css are drained, is in use, for good; or changes nothing.
+pub(crate) fn decide(
+    engine: &Engine,
+    nodes: &[&Arc<Node>],
+    csses: &[Owned<'_>],
+) -> Result<(), RemoveError> {
+    let Some(top) = nodes.last() else { return Ok(()) };
+    strict::decide(engine, nodes, csses).map_err(|holders| {
+        engine.counts.removals_refused.add(1);
+        RemoveError::InUse { cgroup: top.path(), holders }
+    })
+}
+
+/// Takes groups of one hierarchy out of the tree, children before their parents, with one barrier.
+pub(crate) fn carry_out(
+    engine: &Engine,
+    tree: &mut Tree,
+    nodes: &[&Arc<Node>],
+    (bound, csses): (&[Bound], &[Owned<'_>]),
+) {
     for node in nodes {
         crate::trace::event!("remove", cgroup = %node.path(), "removing");
         node.enter(State::Dying);
         bound.iter().for_each(|bound| bound.column.set(node.index, None));
     }
-    lifecycle::bury(engine, &csses);
+    lifecycle::bury(engine, csses);
     for node in nodes {
         if let Some(parent) = &node.parent {
             parent.unlink(node);
@@ -100,10 +125,11 @@ fn take_out(
         }
         retire(engine, tree, node);
     }
-    if let Some(parent) = &top.parent {
-        arm::emptied(tree, parent);
+    for node in nodes {
+        if let Some(parent) = &node.parent {
+            arm::emptied(tree, parent);
+        }
     }
-    Ok(())
 }
 
 /// Makes a group that was taken out of the tree offline, or released if it has no css left.

@@ -106,11 +106,11 @@ pub(crate) trait AnyCss: Send + Sync {
     fn parent_id(&self) -> Option<CssId>;
 }
 
-/// A counted reference to a css of any type.
+/// A css of any type that is kept: by the structural lock, or by a counted reference of its own.
 pub(crate) struct Pin {
     css: Arc<dyn AnyCss>,
     /// Given back after `css` is: who frees the css is to be its last owner.
-    _held: Held,
+    held: Option<Held>,
 }
 
 /// One counted reference, without the css.
@@ -363,11 +363,18 @@ impl<T: Send + Sync + 'static> AnyCss for Css<T> {
 }
 
 impl Pin {
-    /// Pins a css that the caller knows to be live.
+    /// Pins a css that the caller knows to be live, and keeps so by the structural lock.
     pub(crate) fn new(css: &Arc<dyn AnyCss>) -> Self {
-        let Core { id, header, .. } = *css.core();
-        thread::get(id, header);
-        Self { css: Arc::clone(css), _held: Held { id, header } }
+        Self { css: Arc::clone(css), held: None }
+    }
+
+    /// Takes a reference, for the time after the structural lock.
+    pub(crate) fn hold(&mut self) {
+        let Core { id, header, .. } = *self.css.core();
+        self.held.get_or_insert_with(|| {
+            thread::get(id, header);
+            Held { id, header }
+        });
     }
 
     pub(crate) fn css(&self) -> &dyn AnyCss {

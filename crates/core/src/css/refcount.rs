@@ -302,8 +302,8 @@ fn begin_use(header: &Header, group: Group<'_>) -> bool {
     }
     if !header.mark_busy() {
         // Somebody else was faster, or the css is not exact any more. It is not the last unit: our own
-        // reference keeps the css's, or the group has its structural one. (No css of a group that lives
-        // on is killed alone; otherwise an edge could pass here untold.)
+        // reference keeps the css's, or the group has its structural one: a css that leaves a group which
+        // lives on does so while that group rests, for longer than we hold our guard (`arm::rest`).
         group.uses.leave();
     }
     true
