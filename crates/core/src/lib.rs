@@ -42,8 +42,7 @@
 //! request.join(&web)?;
 //!
 //! // In the request: find the css of the group it sits in, and keep a reference.
-//! let css = registry.read().task_css(&operations, &request).and_then(Css::try_get_online);
-//! let css = css.ok_or("removed")?;
+//! let css = request.css(&operations).ok_or("unregistered")?;
 //! css.fetch_add(1, Ordering::Relaxed);
 //!
 //! drop(request);
@@ -84,12 +83,15 @@
 //! | [`Css::try_get`] under a guard | wait-free (1) | the same |
 //! | the same of a dying css, or of a group that waits for its release | lock-free | an atomic add on a shared word |
 //! | the same with [`Barrier::Fence`] | wait-free (1) | a full fence in addition |
+//! | [`Cache::css`] | lock-free (2) | a few loads and stores, none locked, and a `try_get_online` |
+//! | [`Task::css`] | lock-free (2) | a guard of its own in place of the stores |
 //! | [`Registry::read`] and its drop | wait-free, but for a very rare retry | two locked instructions |
 //! | drop the last reference to such a css | lock-free | three exchanges, at most one system call |
 //! | create, remove, bind, join, drop of a [`Task`] | one lock for the registry | hooks run under it |
 //!
 //! (1) The first take near a css may lock and allocate for a moment; [`prepare_thread`] does so ahead.
 //! Dropping never does.
+//! (2) It repeats only when the task was moved, or its controller bound elsewhere, meanwhile.
 //!
 //! A call that returns an error has changed nothing. A css is freed exactly once, after its last
 //! reference is gone and every guard that could have found it; where nobody is left to know that, it
@@ -194,5 +196,5 @@ pub use crate::{
     task::{Member, Task},
     units::{CgroupId, HierarchyId, Limit, ParseLimitError, SubsystemId, TaskId},
     watch::{Event, Watch},
-    world::guard::ReadGuard,
+    world::{cache::Cache, guard::ReadGuard},
 };

@@ -20,7 +20,7 @@ use crate::{
     subsystem::Subsystem,
     sync::{Arc, barrier::Barrier},
     task::{self, Task},
-    world::guard::ReadGuard,
+    world::{cache::Cache, guard::ReadGuard},
 };
 
 /// A universe of hierarchies and subsystems, apart from every other one in the process.
@@ -171,7 +171,18 @@ impl Registry {
         ReadGuard::new(&self.owner.engine.views)
     }
 
-    /// Waits until every guard that was held when the call began is gone.
+    /// Makes a cache: the calling thread's own way to look css up.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes a short lock, no structural one. Allowed in a hook and under a guard; in a forked child the
+    /// cache takes a guard for each lookup.
+    pub fn cache(&self) -> Cache {
+        let engine = &self.owner.engine;
+        Cache::new(&engine.views, engine.is_asymmetric() && !engine.is_forked())
+    }
+
+    /// Waits until every guard that was held when the call began is gone, and every lookup over.
     ///
     /// # Concurrency
     ///

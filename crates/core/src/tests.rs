@@ -4,6 +4,8 @@
 mod out_of_memory;
 
 #[cfg(loom)]
+mod loom_cache;
+#[cfg(loom)]
 mod loom_notice;
 #[cfg(loom)]
 mod loom_refcount;

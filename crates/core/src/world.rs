@@ -8,12 +8,17 @@
 //!
 //! # Tests
 //!
-//! `tests/loom_world.rs`.
+//! `tests/loom_world.rs`, `tests/loom_cache.rs`.
 
+#[expect(unsafe_code, reason = "reads the world by a bare address; see docs/unsafe.md")]
+pub(crate) mod cache;
 pub(crate) mod column;
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "looks css up by id; see docs/unsafe.md")]
 pub(crate) mod guard;
+#[cfg(not(loom))]
+#[expect(unsafe_code, reason = "looks css up by id; see docs/unsafe.md")]
+pub(crate) mod lookup;
 pub(crate) mod publish;
 
 use crate::{sync::Arc, world::column::Column};

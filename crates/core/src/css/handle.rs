@@ -9,7 +9,7 @@ use std::{fmt, marker::PhantomData, ops::Deref, ptr::NonNull};
 use crate::{
     css::{Core, Css, cells::CssId, header::Header, thread},
     sync::{Arc, Ordering},
-    world::{guard::ReadGuard, publish::Views},
+    world::{guard::ReadGuard, lookup::Hold, publish::Views},
 };
 
 /// An owned reference to a css: keeps it from being freed, not from going offline.
@@ -179,19 +179,19 @@ impl<T> fmt::Debug for WeakCss<T> {
     }
 }
 
-/// Finds the css of `id` under a guard; see [`ReadGuard::css`].
+/// Finds the css of `id` under a guard, or in a lookup by a cache; see [`ReadGuard::css`].
 ///
 /// # Safety
 ///
-/// 1. `id` was found in a column under `guard`.
+/// 1. `id` was found in a column of the world that `hold` keeps.
 /// 2. The css of that column are of type `T`.
 #[inline(always)]
-pub(crate) unsafe fn css_by_id<'g, T>(id: CssId, _guard: &'g ReadGuard<'_>) -> Option<&'g Css<T>> {
+pub(crate) unsafe fn css_by_id<T>(id: CssId, _hold: &impl Hold) -> Option<&Css<T>> {
     let header = thread::domain().header(id)?;
     // Ordering: Relaxed: the column's slot was loaded with Acquire after the css was complete (edge
-    // column), and the id is not reused while the guard is held.
+    // column), and the id is not reused while the world is held.
     let css = header.payload.load(Ordering::Relaxed).cast::<Css<T>>();
-    // SAFETY: the payload is a `Css<T>` by clause 2; it was in its column under the guard (1), so by
-    // invariant 2 of `css.rs` it lives while the guard is held.
+    // SAFETY: the payload is a `Css<T>` by clause 2; it was in its column under the hold (1), so by
+    // invariant 2 of `css.rs` it lives while that lasts.
     Some(unsafe { &*css })
 }

@@ -222,6 +222,11 @@ impl Engine {
         Counting::spread(self.asymmetric)
     }
 
+    /// Returns whether the light barrier is free.
+    pub(crate) fn is_asymmetric(&self) -> bool {
+        self.asymmetric
+    }
+
     /// Returns whether this process is a fork of the one the registry was made in.
     pub(crate) fn is_forked(&self) -> bool {
         fork::generation() != self.forks

@@ -13,7 +13,9 @@ use crate::{
     sync::Arc,
     task::Task,
     world::{
-        column::Column,
+        World,
+        column::ROOT,
+        lookup::{self, Hold},
         publish::{View, Views},
     },
 };
@@ -62,7 +64,7 @@ impl<'r> ReadGuard<'r> {
         S: Subsystem,
     {
         let node = cgroup.node();
-        let column = self.column(controller)?;
+        let column = lookup::column(self, controller)?;
         // A group index is reused only a grace period after its group's removal: while the group
         // is online under this guard, the slot is its own.
         let shows = column.hierarchy == node.hierarchy.index && self.is_of(&node.hierarchy.views);
@@ -83,10 +85,7 @@ impl<'r> ReadGuard<'r> {
     where
         S: Subsystem,
     {
-        let column = self.column(controller).filter(|_| self.is_of(task.views()))?;
-        let id = column.resolve(|| task.place(column.hierarchy))?;
-        // SAFETY: 1 by the line above, 2 by `column`.
-        unsafe { css_by_id(id, self) }
+        lookup::task_css(self, controller, task)
     }
 
     /// Returns the root css of `controller`, wherever it is bound.
@@ -97,7 +96,7 @@ impl<'r> ReadGuard<'r> {
     where
         S: Subsystem,
     {
-        let id = self.column(controller)?.get(crate::world::column::ROOT)?;
+        let id = lookup::column(self, controller)?.get(ROOT)?;
         // SAFETY: 1 by the line above, 2 by `column`.
         unsafe { css_by_id(id, self) }
     }
@@ -127,14 +126,18 @@ impl<'r> ReadGuard<'r> {
     pub(crate) fn is_of(&self, views: &Arc<Views>) -> bool {
         Arc::ptr_eq(self.views, views)
     }
+}
 
-    /// Returns the controller's column; its css are of the controller's type.
-    ///
-    /// A column remembers the controller it was made by, whose id is never reused.
+// SAFETY: the view is counted in the world's `Arc`, for which the end of a grace period waits.
+unsafe impl Hold for ReadGuard<'_> {
     #[inline]
-    fn column<S: Subsystem>(&self, controller: &Controller<S>) -> Option<&Column> {
-        let column = self.view.columns.get(controller.index())?.as_deref()?;
-        (column.controller == controller.key() && self.is_of(controller.views())).then_some(column)
+    fn world(&self) -> &World {
+        &self.view
+    }
+
+    #[inline]
+    fn views(&self) -> &Arc<Views> {
+        self.views
     }
 }
 

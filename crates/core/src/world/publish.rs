@@ -3,7 +3,8 @@
 //! There is one [`Views`] a registry, and no other arc-swap in the crate. A swap pays every debt of
 //! its readers before it returns, so from then on the old world's strong count is exact: one for
 //! whoever keeps it, and one for each guard. A grace period is over when the kept reference is the
-//! only one *and* every older world's is: garbage is handed back first in, first out.
+//! only one, the lookups by caches that were under way are over (`world/cache.rs`), *and* the same
+//! holds for every older world: garbage is handed back first in, first out.
 //!
 //! # Orderings
 //!
@@ -20,16 +21,41 @@ use std::collections::VecDeque;
 
 use crate::{
     sync::{Arc, skip},
-    world::World,
+    world::{
+        World,
+        cache::{self, Door, Laggards},
+    },
 };
 
 /// The current world.
 #[derive(Debug)]
 pub(crate) struct Views {
-    #[cfg(not(loom))]
-    slot: arc_swap::ArcSwap<World>,
-    #[cfg(loom)]
-    slot: crate::sync::Mutex<Arc<World>>,
+    slot: Slot,
+    /// Where caches get the same world.
+    door: Door,
+}
+
+#[cfg(not(loom))]
+type Slot = arc_swap::ArcSwap<World>;
+
+/// What stands for the arc-swap in a model.
+#[cfg(loom)]
+#[derive(Debug)]
+struct Slot(crate::sync::Mutex<Arc<World>>);
+
+/// A world that was replaced, and who may still be using it.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    world: Arc<World>,
+    /// Those who came by a cache; guards are in the strong count.
+    laggards: Laggards,
+}
+
+/// A grace period: the readers of one world, and what waits for them.
+#[derive(Debug)]
+pub(crate) struct Grace<G> {
+    replaced: Replaced,
+    garbage: Vec<G>,
 }
 
 /// A world that cannot be given up while this is held.
@@ -41,15 +67,19 @@ pub(crate) type View = Arc<World>;
 /// Old worlds that may have readers, and the garbage that waits for them; oldest first.
 #[derive(Debug)]
 pub(crate) struct Graces<G> {
-    open: VecDeque<(Arc<World>, Vec<G>)>,
+    open: VecDeque<Grace<G>>,
     opened: u64,
     closed: u64,
+    /// Worlds that are over: a mutant may end one too early, and then a model is to say so.
+    #[cfg(loom)]
+    over: Vec<Grace<G>>,
 }
 
-#[cfg(not(loom))]
 impl Views {
     pub(crate) fn new(world: World) -> Self {
-        Self { slot: arc_swap::ArcSwap::from_pointee(world) }
+        let world = Arc::new(world);
+        let door = Door::new(&world);
+        Self { slot: Slot::new(world), door }
     }
 
     /// Takes the current world; wait-free but for a very rare retry, about 10 ns.
@@ -59,34 +89,59 @@ impl Views {
     }
 
     /// Makes `world` current and returns the one before; callers hold the structural lock.
-    pub(crate) fn swap(&self, world: World) -> Arc<World> {
-        self.slot.swap(Arc::new(world))
+    pub(crate) fn swap(&self, world: World) -> Replaced {
+        let world = Arc::new(world);
+        let current = cache::pointer(&world);
+        self.door.shut();
+        let world = self.slot.swap(world);
+        self.door.open(current);
+        Replaced { world, laggards: self.door.laggards() }
+    }
+
+    #[inline]
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
     }
 }
 
 #[cfg(loom)]
-impl Views {
-    pub(crate) fn new(world: World) -> Self {
-        Self { slot: crate::sync::Mutex::new(Arc::new(world)) }
+impl Slot {
+    fn new(world: Arc<World>) -> Self {
+        Self(crate::sync::Mutex::new(world))
     }
 
-    pub(crate) fn load(&self) -> View {
-        Arc::clone(&self.slot.lock())
+    fn load(&self) -> View {
+        Arc::clone(&self.0.lock())
     }
 
-    pub(crate) fn swap(&self, world: World) -> Arc<World> {
-        std::mem::replace(&mut *self.slot.lock(), Arc::new(world))
+    fn swap(&self, world: Arc<World>) -> Arc<World> {
+        std::mem::replace(&mut *self.0.lock(), world)
+    }
+}
+
+impl Replaced {
+    /// Returns whether nobody uses it any more. Waits for nobody.
+    fn is_over(&mut self) -> bool {
+        // First those who came by a cache: they have no part in the count.
+        // Acquire (edge grace): by `Arc::get_mut`.
+        self.laggards.are_gone() && (Arc::get_mut(&mut self.world).is_some() || skip("grace_waits"))
     }
 }
 
 impl<G> Graces<G> {
     pub(crate) const fn new() -> Self {
-        Self { open: VecDeque::new(), opened: 0, closed: 0 }
+        Self {
+            open: VecDeque::new(),
+            opened: 0,
+            closed: 0,
+            #[cfg(loom)]
+            over: Vec::new(),
+        }
     }
 
-    /// Opens a grace period for the readers of `old`; returns its number, from 1.
-    pub(crate) fn open(&mut self, old: Arc<World>, garbage: Vec<G>) -> u64 {
-        self.open.push_back((old, garbage));
+    /// Opens a grace period for the readers of what was replaced; returns its number, from 1.
+    pub(crate) fn open(&mut self, replaced: Replaced, garbage: Vec<G>) -> u64 {
+        self.open.push_back(Grace { replaced, garbage });
         self.opened += 1;
         self.opened
     }
@@ -96,13 +151,8 @@ impl<G> Graces<G> {
     /// Waits for nobody.
     pub(crate) fn close(&mut self) -> Vec<G> {
         let mut garbage = Vec::new();
-        while let Some((world, _)) = self.open.front_mut() {
-            // Acquire (edge grace): by `Arc::get_mut`.
-            if Arc::get_mut(world).is_none() && !skip("grace_waits") {
-                break;
-            }
-            garbage.extend(self.open.pop_front().into_iter().flat_map(|(_, garbage)| garbage));
-            self.closed += 1;
+        while self.open.front_mut().is_some_and(|grace| grace.replaced.is_over()) {
+            garbage.append(&mut self.close_front());
         }
         garbage
     }
@@ -111,17 +161,23 @@ impl<G> Graces<G> {
     ///
     /// So that publications alone, which wake nobody, keep no world but those with readers.
     pub(crate) fn close_idle(&mut self) {
-        while self.open.front_mut().is_some_and(|(world, garbage)| {
-            // Acquire (edge grace): by `Arc::get_mut`.
-            garbage.is_empty() && Arc::get_mut(world).is_some()
-        }) {
-            self.open.pop_front();
-            self.closed += 1;
+        let is_over = |grace: &mut Grace<G>| grace.garbage.is_empty() && grace.replaced.is_over();
+        while self.open.front_mut().is_some_and(is_over) {
+            self.close_front();
         }
     }
 
+    fn close_front(&mut self) -> Vec<G> {
+        let Some(mut grace) = self.open.pop_front() else { return Vec::new() };
+        self.closed += 1;
+        let garbage = std::mem::take(&mut grace.garbage);
+        #[cfg(loom)]
+        self.over.push(grace);
+        garbage
+    }
+
     /// Takes everything out, readers or not: for who leaks it.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Arc<World>, Vec<G>)> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Grace<G>> {
         self.open.drain(..)
     }
 
@@ -146,9 +202,9 @@ mod tests {
         // More than arc-swap's eight fast slots, so that the slow ones are pinned too.
         let guards: Vec<View> = (0..20).map(|_| views.load()).collect();
         let old = views.swap(World::default());
-        assert_eq!(Arc::strong_count(&old), 21);
+        assert_eq!(Arc::strong_count(&old.world), 21);
         drop(guards);
-        assert_eq!(Arc::strong_count(&old), 1);
+        assert_eq!(Arc::strong_count(&old.world), 1);
     }
 
     #[test]

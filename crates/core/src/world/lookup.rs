@@ -1,0 +1,176 @@
+//! Resolving a task's css: under a guard, through a cache, or alone.
+//!
+//! Whoever resolves holds a world ([`Hold`]): what was in one of its columns then is not freed. What it
+//! finds may be taken offline before a reference is counted. A task's css is taken offline only after
+//! the task has gone elsewhere, or a world was published that shows another css for it; so the attempt
+//! is repeated with the world and the place as of then, and each repetition means that somebody else
+//! went forward. Nothing is waited for.
+//!
+//! # Orderings
+//!
+//! Edges `column` and `place`: see `world/column.rs`. Edge `publish`: see `world/publish.rs`.
+
+use std::iter;
+
+use crate::{
+    controller::Controller,
+    css::{
+        Css,
+        handle::{CssRef, css_by_id},
+    },
+    subsystem::Subsystem,
+    sync::Arc,
+    task::Task,
+    world::{
+        World,
+        cache::{Cache, Pin},
+        column::Column,
+        guard::ReadGuard,
+        publish::Views,
+    },
+};
+
+/// Something that keeps a world and everything that it shows.
+///
+/// # Safety
+///
+/// From when [`Hold::world`] was loaded until the implementor is dropped, no grace period ends that
+/// was opened for that world or a later one.
+pub(crate) unsafe trait Hold {
+    /// The world that is kept.
+    fn world(&self) -> &World;
+    /// Where it was current.
+    fn views(&self) -> &Arc<Views>;
+}
+
+/// Returns the controller's column; its css are of the controller's type.
+///
+/// A column remembers the controller it was made by, whose id is never reused.
+#[inline]
+pub(crate) fn column<'h, S: Subsystem>(
+    hold: &'h impl Hold,
+    controller: &Controller<S>,
+) -> Option<&'h Column> {
+    let column = hold.world().columns.get(controller.index())?.as_deref()?;
+    let is_its_own = column.controller == controller.key();
+    (is_its_own && Arc::ptr_eq(hold.views(), controller.views())).then_some(column)
+}
+
+/// Returns the css of the group where `task` sits; see [`ReadGuard::task_css`].
+#[inline]
+pub(crate) fn task_css<'h, S: Subsystem>(
+    hold: &'h impl Hold,
+    controller: &Controller<S>,
+    task: &Task,
+) -> Option<&'h Css<S::State>> {
+    let column = column(hold, controller)?;
+    if !Arc::ptr_eq(hold.views(), task.views()) {
+        return None;
+    }
+    let id = column.resolve(|| task.place(column.hierarchy))?;
+    // SAFETY: 1 by the line above, 2 by `column`.
+    unsafe { css_by_id(id, hold) }
+}
+
+impl Task {
+    /// Returns a reference to the css that `controller` keeps for this task: that of the group where
+    /// the task sits, in the hierarchy to which the controller is bound.
+    ///
+    /// That of the root where the task joined nothing, or the controller is bound nowhere. `None`
+    /// when the controller is unregistered or of another registry.
+    ///
+    /// Takes a guard of its own. For several lookups at a time take one ([`ReadGuard::task_css`]); a
+    /// thread that looks up all the time keeps a [`Cache`].
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free: a guard, a few loads, and [`Css::try_get_online`]. Repeated when the task was moved, or
+    /// the controller bound elsewhere, between the lookup and the count; only then. The result is
+    /// right for a moment within the call, and may be on its way offline when the call returns.
+    #[doc(alias = "task_get_css")]
+    #[inline]
+    #[must_use]
+    pub fn css<S: Subsystem>(&self, controller: &Controller<S>) -> Option<CssRef<S::State>> {
+        let guard = ReadGuard::new(self.views());
+        let css = task_css(&guard, controller, self)?;
+        let found = css.try_get_online();
+        if found.is_some() {
+            return found;
+        }
+        drop(guard);
+        look_again_slow(controller, self)
+    }
+}
+
+impl Cache {
+    /// Returns what [`Task::css`] returns; `None`, too, if the task is of another registry than the
+    /// cache.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free; see the type for the cost.
+    #[doc(alias = "task_get_css")]
+    #[inline]
+    #[must_use]
+    pub fn css<S: Subsystem>(
+        &self,
+        controller: &Controller<S>,
+        task: &Task,
+    ) -> Option<CssRef<S::State>> {
+        let found = self.enter().and_then(|pin| task_css(&pin, controller, task)?.try_get_online());
+        if found.is_some() { found } else { self.css_slow(controller, task) }
+    }
+
+    /// As [`Cache::css`], under a guard.
+    #[cold]
+    #[inline(never)]
+    fn css_slow<S: Subsystem>(
+        &self,
+        controller: &Controller<S>,
+        task: &Task,
+    ) -> Option<CssRef<S::State>> {
+        let is_native = Arc::ptr_eq(self.views(), task.views());
+        if is_native { task.css(controller) } else { None }
+    }
+}
+
+// SAFETY: invariant 3 of `world/cache.rs`; the end of a grace period waits for its `Laggards`.
+unsafe impl Hold for Pin<'_> {
+    #[inline]
+    fn world(&self) -> &World {
+        Self::world(self)
+    }
+
+    #[inline]
+    fn views(&self) -> &Arc<Views> {
+        self.cache().views()
+    }
+}
+
+/// Looks up until a reference is counted, or there is nothing to find.
+///
+/// Twice the same css means that nobody has moved the task or published in between, and nobody may for
+/// long: then the nearest ancestor's does, as it does for a group without a css of its own.
+#[cold]
+#[inline(never)]
+fn look_again_slow<S: Subsystem>(
+    controller: &Controller<S>,
+    task: &Task,
+) -> Option<CssRef<S::State>> {
+    let mut before = None;
+    loop {
+        let guard = ReadGuard::new(task.views());
+        let css = task_css(&guard, controller, task)?;
+        let found = css.try_get_online();
+        if found.is_some() {
+            return found;
+        }
+        let core = css.core_of();
+        let identity = (core.id, core.generation);
+        if before == Some(identity) {
+            return iter::successors(css.parent(), |css| css.parent())
+                .find_map(Css::try_get_online);
+        }
+        before = Some(identity);
+    }
+}
