@@ -12,6 +12,7 @@ pub use self::{
         CreateError, CreateWithError, Holder, KillError, LimitError, NotifyError, RemoveError,
         RenameError, WatchError,
     },
+    charge::ChargeError,
     controller::{
         BindError, MoverError, RebindError, RegisterError, SubtreeError, UnregisterError,
     },
@@ -22,6 +23,7 @@ pub use self::{
 
 mod agent;
 mod cgroup;
+mod charge;
 mod controller;
 mod edit;
 mod hierarchy;

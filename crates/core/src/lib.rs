@@ -141,9 +141,9 @@ mod notice;
 mod watch;
 #[cfg(not(loom))]
 mod agent;
+mod counter;
 #[cfg(not(loom))]
 mod stat;
-#[cfg(not(loom))]
 mod units;
 #[cfg(not(loom))]
 mod error;
@@ -171,6 +171,7 @@ pub use crate::{
         walk::{Ancestors, Children, DescendantsPost, DescendantsPre},
     },
     controller::{AnyController, Controller},
+    counter::{Counter, CounterStats, charge::Charge, resource::Resource},
     css::{
         Css, State,
         cells::CssId,
@@ -179,7 +180,7 @@ pub use crate::{
     },
     edit::{Draft, Edit, Edited, Whereabouts},
     error::{
-        AgentError, AgentFailure, AttachError, BindError, CapacityError, CreateError,
+        AgentError, AgentFailure, AttachError, BindError, CapacityError, ChargeError, CreateError,
         CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, EditError, Holder,
         HookError, HookPanic, KillError, LimitError, LookupError, MoverError, NotifyError,
         RebindError, RegisterError, RemoveError, RenameError, RenotifyError, StructuralError,

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use fief_core::{
-    AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Controller, CreateError, Css,
-    CssRef, Event, Hierarchy, HookError, Notice, ReadGuard, Registry, ReleaseAgent, RemoveError,
-    Subsystem, Task, Watch, WeakCss,
+    AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Charge, ChargeError, Controller,
+    Counter, CreateError, Css, CssRef, Event, Hierarchy, HookError, Notice, ReadGuard, Registry,
+    ReleaseAgent, RemoveError, Resource, Subsystem, Task, Watch, WeakCss,
 };
 
 struct Unit;
@@ -49,6 +49,10 @@ fn handles_go_to_any_thread() {
     is_send_and_sync::<Task>();
     is_send_and_sync::<CssRef<u64>>();
     is_send_and_sync::<WeakCss<u64>>();
+    is_send_and_sync::<Charge<u64>>();
+    is_send_and_sync::<ChargeError>();
+    is_send_and_sync::<Counter>();
+    is_send_and_sync::<Resource<u64>>();
     is_send_and_sync::<CreateError>();
     is_send_and_sync::<ReleaseAgent>();
     is_send_and_sync::<AgentCommand>();
@@ -69,6 +73,7 @@ fn a_guard_stays_where_it_was_taken() {
 #[test]
 fn a_reference_is_no_freer_than_its_state() {
     is_neither!(CssRef<Rc<u64>>);
+    is_neither!(Charge<Rc<u64>>);
     is_neither!(CssRef<*const u64>);
     is_neither!(Css<Rc<u64>>);
 }

@@ -64,6 +64,7 @@ pub(crate) fn light() {
 }
 
 /// The light side where there is no asymmetric fence.
+#[inline]
 pub(crate) fn light_fenced() {
     if !skip("light_fence") {
         fence(Ordering::SeqCst);
