@@ -143,6 +143,8 @@ mod watch;
 mod agent;
 mod counter;
 #[cfg(not(loom))]
+mod tally;
+#[cfg(not(loom))]
 mod stat;
 mod units;
 #[cfg(not(loom))]
@@ -194,6 +196,7 @@ pub use crate::{
     stat::RegistryStats,
     subsystem::{Migration, Subsystem},
     sync::barrier::Barrier,
+    tally::{Tally, TallyStats},
     task::{Member, Task},
     units::{CgroupId, HierarchyId, Limit, ParseLimitError, SubsystemId, TaskId},
     watch::{Event, Watch},

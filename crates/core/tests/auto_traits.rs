@@ -5,7 +5,7 @@ use std::rc::Rc;
 use fief_core::{
     AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Charge, ChargeError, Controller,
     Counter, CreateError, Css, CssRef, Event, Hierarchy, HookError, Notice, ReadGuard, Registry,
-    ReleaseAgent, RemoveError, Resource, Subsystem, Task, Watch, WeakCss,
+    ReleaseAgent, RemoveError, Resource, Subsystem, Tally, Task, Watch, WeakCss,
 };
 
 struct Unit;
@@ -53,6 +53,7 @@ fn handles_go_to_any_thread() {
     is_send_and_sync::<ChargeError>();
     is_send_and_sync::<Counter>();
     is_send_and_sync::<Resource<u64>>();
+    is_send_and_sync::<Tally<3>>();
     is_send_and_sync::<CreateError>();
     is_send_and_sync::<ReleaseAgent>();
     is_send_and_sync::<AgentCommand>();

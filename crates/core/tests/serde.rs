@@ -1,7 +1,10 @@
 //! The feature `serde`: limits, statistics and ids as data.
 #![cfg(feature = "serde")]
 
-use fief_core::{AgentStats, Limit, Registry, RegistryStats, ReleaseAgent, State};
+use fief_core::{
+    AgentStats, Counter, CounterStats, Limit, Registry, RegistryStats, ReleaseAgent, State, Tally,
+    TallyStats,
+};
 
 #[test]
 fn limits_statistics_and_ids_come_back_as_they_were() {
@@ -20,4 +23,27 @@ fn limits_statistics_and_ids_come_back_as_they_were() {
     let text = serde_json::to_string(&values).unwrap();
     assert_eq!(text, r#"["max",{"at":3},"offline"]"#);
     assert_eq!(serde_json::from_str::<(Limit, Limit, State)>(&text).unwrap(), values);
+}
+
+#[test]
+fn figures_of_counters_and_tallies_come_back_as_they_were() {
+    let counter = Counter::new();
+    counter.set_max(Limit::At(7));
+    let stats = counter.stats();
+    let text = serde_json::to_string(&stats).unwrap();
+    assert_eq!(serde_json::from_str::<CounterStats>(&text).unwrap(), stats);
+
+    let tally = Tally::<3>::new();
+    tally.add(2, 5);
+    let stats = tally.stats();
+    let text = serde_json::to_string(&stats).unwrap();
+    assert_eq!(text, r#"{"own":[0,0,5],"total":[0,0,5]}"#);
+    assert_eq!(serde_json::from_str::<TallyStats<3>>(&text).unwrap(), stats);
+    for length in ["2", "4"] {
+        let error = match length {
+            "2" => serde_json::from_str::<TallyStats<2>>(&text).unwrap_err().to_string(),
+            _ => serde_json::from_str::<TallyStats<4>>(&text).unwrap_err().to_string(),
+        };
+        assert!(error.contains("invalid length"), "{error}");
+    }
 }

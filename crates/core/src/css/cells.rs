@@ -154,6 +154,13 @@ impl Block {
         Some(&chunk.cells[id.offset()])
     }
 
+    /// Returns the number of the slot.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> usize {
+        // Ordering: Relaxed: set before the slot was first taken, and not again.
+        self.slot.load(Ordering::Relaxed) as usize
+    }
+
     fn make_chunk(&self, id: CssId) -> Option<()> {
         let chunk = Chunk::allocate()?;
         // INVARIANT: 1 because `allocate` gives a value that lives for ever.
@@ -191,8 +198,7 @@ impl Domain {
     /// Called by the owner of the slot only.
     pub(crate) fn cell<'b>(&self, block: &'b Block, id: CssId) -> Option<&'b Cell> {
         if block.cell(id).is_none() {
-            // Ordering: Relaxed: set before the slot was first taken.
-            let slot = block.slot.load(Ordering::Relaxed) as usize;
+            let slot = block.slot();
             if !skip("slot_mark") {
                 // Ordering: Relaxed (edge op↔switch): comes before the count is stored, so whoever must
                 // see the count sees the mark.

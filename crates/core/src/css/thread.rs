@@ -63,6 +63,14 @@ pub fn prepare_thread() -> bool {
     DOMAIN.ids_in_use().all(|id| DOMAIN.cell(block, id).is_some())
 }
 
+/// Returns the slot that the calling thread owns, taking one if it has none; `None` if it gets none.
+///
+/// What only the owner of a slot writes is passed on with it (edge slot of `css/cells.rs`).
+#[inline(always)]
+pub(crate) fn slot() -> Option<usize> {
+    own_block().map(Block::slot)
+}
+
 /// Takes one reference more; the caller holds one.
 #[inline(always)]
 pub(crate) fn get(id: CssId, header: &Header) {
@@ -158,6 +166,7 @@ fn own_cell(id: CssId, header: &Header) -> Option<&'static Cell> {
 }
 
 /// Returns the calling thread's block, taking a slot for it if it has none.
+#[inline]
 fn own_block() -> Option<&'static Block> {
     let block = BLOCK.get();
     if !ptr::eq(block, &raw const EMPTY) {
