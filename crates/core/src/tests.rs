@@ -5,6 +5,7 @@ mod out_of_memory;
 
 #[cfg(loom)]
 mod loom_cache;
+#[cfg(loom)]
 mod loom_counter;
 #[cfg(loom)]
 mod loom_notice;
