@@ -145,6 +145,8 @@ mod counter;
 #[cfg(not(loom))]
 mod tally;
 #[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
 mod stat;
 mod units;
 #[cfg(not(loom))]
@@ -172,6 +174,7 @@ pub use crate::{
         remove::Removal,
         walk::{Ancestors, Children, DescendantsPost, DescendantsPre},
     },
+    clock::{Clock, MonotonicClock, VirtualClock},
     controller::{AnyController, Controller},
     counter::{Counter, CounterStats, charge::Charge, resource::Resource},
     css::{
