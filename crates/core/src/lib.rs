@@ -144,6 +144,7 @@ mod agent;
 mod counter;
 #[cfg(not(loom))]
 mod tally;
+mod pressure;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
@@ -193,6 +194,11 @@ pub use crate::{
     },
     hierarchy::Hierarchy,
     notice::Notice,
+    pressure::{
+        Activity, ActivityGuard, ParseThresholdError, Percent, PercentError, Pressure,
+        PressureKind, PressureLine, PressurePath, PressureStats, Threshold, ThresholdError,
+        Trigger,
+    },
     rebind::{MemberPolicy, RebindOptions, shape::Difference},
     reclaim::Reclaimer,
     registry::{Registry, RegistryBuilder},

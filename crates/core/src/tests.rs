@@ -10,6 +10,8 @@ mod loom_counter;
 #[cfg(loom)]
 mod loom_notice;
 #[cfg(loom)]
+mod loom_pressure;
+#[cfg(loom)]
 mod loom_refcount;
 #[cfg(loom)]
 mod loom_release;

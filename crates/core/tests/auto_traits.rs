@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use fief_core::{
-    AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Charge, ChargeError, Controller,
-    Counter, CreateError, Css, CssRef, Event, Hierarchy, HookError, Notice, ReadGuard, Registry,
-    ReleaseAgent, RemoveError, Resource, Subsystem, Tally, Task, Watch, WeakCss,
+    ActivityGuard, AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Charge, ChargeError,
+    Controller, Counter, CreateError, Css, CssRef, Event, Hierarchy, HookError, MonotonicClock,
+    Notice, Pressure, PressurePath, PressureStats, ReadGuard, Registry, ReleaseAgent, RemoveError,
+    Resource, Subsystem, Tally, Task, Threshold, Trigger, VirtualClock, Watch, WeakCss,
 };
 
 struct Unit;
@@ -64,6 +65,14 @@ fn handles_go_to_any_thread() {
     is_send_and_sync::<Notice>();
     is_send_and_sync::<RemoveError>();
     is_send_and_sync::<Watch>();
+    is_send_and_sync::<MonotonicClock>();
+    is_send_and_sync::<VirtualClock>();
+    is_send_and_sync::<Pressure>();
+    is_send_and_sync::<PressureStats>();
+    is_send_and_sync::<ActivityGuard<&'static Pressure>>();
+    is_send_and_sync::<ActivityGuard<PressurePath<CssRef<Pressure>, Pressure>>>();
+    is_send_and_sync::<Threshold>();
+    is_send_and_sync::<Trigger>();
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The feature `serde`: limits, statistics and ids as data.
 #![cfg(feature = "serde")]
 
+use std::{sync::Arc, time::Duration};
+
 use fief_core::{
-    AgentStats, Counter, CounterStats, Limit, Registry, RegistryStats, ReleaseAgent, State, Tally,
-    TallyStats,
+    AgentStats, Counter, CounterStats, Limit, Percent, Pressure, PressureKind,
+    PressureStats, Registry, RegistryStats, ReleaseAgent, State, Tally, TallyStats, VirtualClock,
 };
 
 #[test]
@@ -45,5 +47,25 @@ fn figures_of_counters_and_tallies_come_back_as_they_were() {
             _ => serde_json::from_str::<TallyStats<4>>(&text).unwrap_err().to_string(),
         };
         assert!(error.contains("invalid length"), "{error}");
+    }
+}
+
+#[test]
+fn pressure_comes_back_as_it_was() {
+    let clock = VirtualClock::new();
+    let pressure = Pressure::new(Arc::new(clock.clone()));
+    for _ in 0..100 {
+        let stall = pressure.stall();
+        clock.advance(Duration::from_millis(777));
+        drop(stall);
+        clock.advance(Duration::from_millis(333));
+        let stats = pressure.stats();
+        let text = serde_json::to_string(&stats).unwrap();
+        assert_eq!(serde_json::from_str::<PressureStats>(&text).unwrap(), stats);
+    }
+    let text = serde_json::to_string(&(pressure.stats().some, PressureKind::Full)).unwrap();
+    assert_eq!(text, r#"[{"avg10":69.14,"avg60":58.7,"avg300":21.49,"total":77700000},"full"]"#);
+    for text in ["-1", "100.5", "\"1\""] {
+        assert!(serde_json::from_str::<Percent>(text).is_err(), "{text}");
     }
 }

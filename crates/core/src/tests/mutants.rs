@@ -40,6 +40,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("decision_open", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
     ("ended_first", "loom_notice::the_last_edge_is_told_and_none_twice"),
     ("generation_bump", "loom_world::a_weak_reference_never_upgrades_to_another_css"),
+    ("grade_looks_again", "loom_pressure::the_record_ends_up_with_the_grade_of_the_word"),
     ("grace_waits", "loom_world::what_a_lookup_found_is_kept_for_it"),
     ("header_add", "loom_refcount::two_puts_race_with_the_kill"),
     ("heavy_fence", "loom_refcount::a_put_races_with_the_kill"),
