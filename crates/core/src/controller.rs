@@ -11,11 +11,12 @@ use crate::{
     cgroup::Cgroup,
     css::{AnyCss, Css, Seed, handle::CssRef},
     error::{self, BindError, HookError, RebindError, UnregisterError},
+    file::{ControlFile, Listing},
     hierarchy::Hierarchy,
     rebind::{self, RebindOptions},
     registry::{Engine, Owner},
     subsystem::{Migration, Subsystem},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::Member,
     units::SubsystemId,
     world::{guard::ReadGuard, publish::Views},
@@ -35,6 +36,8 @@ pub struct Controller<S: Subsystem> {
 pub(crate) struct Registered<S: Subsystem> {
     identity: Identity,
     subsystem: S,
+    /// Its control files; set before it can be bound.
+    files: OnceLock<Listing>,
 }
 
 /// What a controller is called by.
@@ -102,6 +105,10 @@ pub(crate) trait Instance: Send + Sync {
     fn see(&self, sight: Sight, css: &dyn AnyCss) -> Result<(), HookError>;
     fn migrate(&self, step: Move, task: &Member, places: Places<'_>) -> Result<(), HookError>;
     fn bear(&self, step: Birth, task: &Member, css: &dyn AnyCss) -> Result<(), HookError>;
+    /// Returns the control files, without asking the subsystem.
+    fn files(&self) -> &[ControlFile];
+    fn read_file(&self, css: &dyn AnyCss, file: &str) -> Result<String, HookError>;
+    fn write_file(&self, css: &dyn AnyCss, file: &str, input: &str) -> Result<(), HookError>;
 }
 
 /// Where a member comes from, and where it goes.
@@ -230,6 +237,12 @@ impl<S: Subsystem> Controller<S> {
         guard.css(self, cgroup)?.try_get_online()
     }
 
+    /// Sets the control files, once.
+    pub(crate) fn list(&self, files: Listing) {
+        let is_first = self.registered.files.set(files).is_ok();
+        debug_assert!(is_first, "a subsystem is registered once");
+    }
+
     #[inline]
     pub(crate) fn index(&self) -> usize {
         self.registered.identity.index.into()
@@ -306,7 +319,7 @@ impl<S: Subsystem> fmt::Debug for Controller<S> {
 
 impl<S: Subsystem> Registered<S> {
     pub(crate) fn new(subsystem: S, key: u64, index: u8, name: String) -> Self {
-        Self { identity: Identity { key, index, name }, subsystem }
+        Self { identity: Identity { key, index, name }, subsystem, files: OnceLock::new() }
     }
 }
 
@@ -367,6 +380,18 @@ impl<S: Subsystem> Instance for Registered<S> {
             }
             Ok(())
         })?
+    }
+
+    fn files(&self) -> &[ControlFile] {
+        self.files.get().map_or(&[], |files| files)
+    }
+
+    fn read_file(&self, css: &dyn AnyCss, file: &str) -> Result<String, HookError> {
+        caught(|| self.subsystem.read_file(own::<S>(css), file))?
+    }
+
+    fn write_file(&self, css: &dyn AnyCss, file: &str, input: &str) -> Result<(), HookError> {
+        caught(|| self.subsystem.write_file(own::<S>(css), file, input))?
     }
 }
 

@@ -17,15 +17,19 @@ pub use self::{
         BindError, MoverError, RebindError, RegisterError, SubtreeError, UnregisterError,
     },
     edit::EditError,
+    file::{ListFilesError, ReadFileError, UnknownFileError, WriteFileError},
     hierarchy::{CreateHierarchyError, DestroyError, LookupError, RenotifyError},
     task::{AttachError, CreateTaskError},
 };
+
+pub(crate) use self::file::Absence;
 
 mod agent;
 mod cgroup;
 mod charge;
 mod controller;
 mod edit;
+mod file;
 mod hierarchy;
 mod task;
 

@@ -148,6 +148,8 @@ mod pressure;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+pub mod file;
+#[cfg(not(loom))]
 mod stat;
 mod units;
 #[cfg(not(loom))]
@@ -188,10 +190,12 @@ pub use crate::{
     error::{
         AgentError, AgentFailure, AttachError, BindError, CapacityError, ChargeError, CreateError,
         CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, EditError, Holder,
-        HookError, HookPanic, KillError, LimitError, LookupError, MoverError, NotifyError,
-        RebindError, RegisterError, RemoveError, RenameError, RenotifyError, StructuralError,
-        SubtreeError, UnregisterError, Veto, WatchError,
+        HookError, HookPanic, KillError, LimitError, ListFilesError, LookupError, MoverError,
+        NotifyError, ReadFileError, RebindError, RegisterError, RemoveError, RenameError,
+        RenotifyError, StructuralError, SubtreeError, UnknownFileError, UnregisterError, Veto,
+        WatchError, WriteFileError,
     },
+    file::{Access, ControlFile, FileInfo},
     hierarchy::Hierarchy,
     notice::Notice,
     pressure::{

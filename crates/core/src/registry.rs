@@ -13,6 +13,7 @@ use crate::{
         CreateHierarchyError, CreateTaskError, EditError, RebindError, RegisterError,
         StructuralError,
     },
+    file,
     hierarchy::{self, Hierarchy},
     rebind::{self, RebindOptions},
     reclaim::Reclaimer,
@@ -95,9 +96,14 @@ impl Registry {
     ///
     /// Refuses a name that is taken, malformed (see [`Subsystem::name`]), or before the first dot of an
     /// existing group's name; a 65th subsystem, where an unregistered one counts until its last css is
-    /// freed; and whatever the subsystem's own hooks refuse.
+    /// freed; a malformed or doubled name of a control file (see [`Subsystem::files`]); and whatever the
+    /// subsystem's own hooks refuse.
     pub fn register<S: Subsystem>(&self, subsystem: S) -> Result<Controller<S>, RegisterError> {
-        bind::register(&self.owner, subsystem)
+        let files = file::list(&subsystem)?;
+        let controller = bind::register(&self.owner, subsystem)?;
+        // Nobody else can bind it yet, so no group has shown its files without this.
+        controller.list(files);
+        Ok(controller)
     }
 
     /// Moves several controllers to `target` in one publication; see [`Controller::rebind`].

@@ -1,6 +1,6 @@
 //! The kind of controller: what somebody who writes one implements.
 
-use crate::{css::Css, error::HookError, sync::Arc, task::Member};
+use crate::{css::Css, error::HookError, file::ControlFile, sync::Arc, task::Member};
 
 /// A kind of controller: how to make its state for a group, and what to do as groups live and die.
 ///
@@ -14,8 +14,9 @@ use crate::{css::Css, error::HookError, sync::Arc, task::Member};
 /// reclaimer, and [`exit`](Self::exit) and [`drain`](Self::drain) may. A structural call from inside a hook answers
 /// [`Reentrant`](crate::StructuralError::Reentrant), for every registry; lookups, references and drops
 /// are allowed. A hook that waits for another thread's structural call waits for ever.
-/// [`post_attach`](Self::post_attach), the drop of a `State` and that of the subsystem run under no
-/// lock, the drops on the reclaimer's thread or any that makes a pass.
+/// [`post_attach`](Self::post_attach), [`files`](Self::files), [`read_file`](Self::read_file),
+/// [`write_file`](Self::write_file), the drop of a `State` and that of the subsystem run under no lock,
+/// the drops on the reclaimer's thread or any that makes a pass.
 ///
 /// # Panics
 ///
@@ -170,6 +171,46 @@ pub trait Subsystem: Send + Sync + 'static {
     fn exit(&self, css: &Css<Self::State>, task: &Member) {
         let _ = (css, task);
     }
+
+    /// Returns the control files that a group with a css of this subsystem has: `NAME.file`.
+    ///
+    /// A file's own name is one word or several joined by dots, each a lower-case letter and more of
+    /// `a-z 0-9 _`; at most 64 bytes together, and each name once. Asked once, at registration; a panic
+    /// there refuses the registration. Default: none.
+    #[doc(alias = "cftype")]
+    fn files(&self) -> &[ControlFile] {
+        &[]
+    }
+
+    /// Reads a control file that [`files`](Self::files) lists as one that can be read; `file` is its
+    /// own name, without the subsystem's.
+    ///
+    /// Runs on the thread that reads, under no lock, beside every other hook, with a reference to the
+    /// css held. The css may go offline meanwhile: then the answer is dropped. Use
+    /// [`render`](crate::file::render) for the shapes of cgroup v2.
+    ///
+    /// # Errors
+    ///
+    /// Any refusal. Default: refuses every file.
+    #[doc(alias = "seq_show")]
+    fn read_file(&self, css: &Css<Self::State>, file: &str) -> Result<String, HookError> {
+        let _ = css;
+        Err(format!("{file} is listed, but cannot be read by its subsystem").into())
+    }
+
+    /// Writes a control file that [`files`](Self::files) lists as one that can be written; `file` is
+    /// its own name, without the subsystem's, and `input` the whole text, as given.
+    ///
+    /// Runs as [`read_file`](Self::read_file) does, and may take long. Use [`parse`](crate::file::parse):
+    /// an [`InputError`](crate::file::InputError) that is returned names file and group in the end.
+    ///
+    /// # Errors
+    ///
+    /// Any refusal; nothing is to have changed then. Default: refuses every file.
+    fn write_file(&self, css: &Css<Self::State>, file: &str, input: &str) -> Result<(), HookError> {
+        let _ = (css, input);
+        Err(format!("{file} is listed, but cannot be written by its subsystem").into())
+    }
 }
 
 /// One member on its way from one css to another.
@@ -239,6 +280,20 @@ macro_rules! forward {
             }
             fn exit(&self, css: &Css<Self::State>, task: &Member) {
                 (**self).exit(css, task);
+            }
+            fn files(&self) -> &[ControlFile] {
+                (**self).files()
+            }
+            fn read_file(&self, css: &Css<Self::State>, file: &str) -> Result<String, HookError> {
+                (**self).read_file(css, file)
+            }
+            fn write_file(
+                &self,
+                css: &Css<Self::State>,
+                file: &str,
+                input: &str,
+            ) -> Result<(), HookError> {
+                (**self).write_file(css, file, input)
             }
         }
     };

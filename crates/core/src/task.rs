@@ -231,6 +231,26 @@ pub(crate) fn attach(tasks: &[&Task], cgroup: &Cgroup) -> Result<(), AttachError
     Ok(())
 }
 
+/// Moves the task of that id to `cgroup`; returns whether there is one.
+pub(crate) fn attach_by_id(id: u64, cgroup: &Cgroup) -> Result<bool, AttachError> {
+    let (engine, node) = (&cgroup.owner().engine, cgroup.node());
+    let mut tree = engine.structure("attach", || node.path())?;
+    if !node.is_online() {
+        return Err(AttachError::Removed { task: format!("task {id}"), cgroup: node.path() });
+    }
+    let tasks = engine.tasks.lock();
+    let found = tasks.iter().find(|(_, task)| task.member.id.get() == id);
+    let joins = found.map(|(_, task)| (Arc::clone(task), Arc::clone(node)));
+    drop(tasks);
+    let Some(joins) = joins else { return Ok(false) };
+    let moves = migrate::prepare(engine, &mut tree, std::slice::from_ref(&joins))?;
+    let transfers = migrate::commit(engine, &mut tree, moves);
+    migrate::finish(engine, tree, transfers);
+    // The task may have ended meanwhile: then this is the last to hold its cancel callback.
+    engine.drop_each([joins]);
+    Ok(true)
+}
+
 /// Ends a task's membership everywhere; callers hold the structural lock.
 pub(crate) fn depart(engine: &Engine, tree: &mut Tree, task: &Arc<TaskShared>) {
     let seats = everywhere(tree, |hierarchy| task.place(hierarchy));

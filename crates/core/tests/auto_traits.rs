@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use fief_core::{
     ActivityGuard, AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Charge, ChargeError,
-    Controller, Counter, CreateError, Css, CssRef, Event, Hierarchy, HookError, MonotonicClock,
-    Notice, Pressure, PressurePath, PressureStats, ReadGuard, Registry, ReleaseAgent, RemoveError,
-    Resource, Subsystem, Tally, Task, Threshold, Trigger, VirtualClock, Watch, WeakCss,
+    ControlFile, Controller, Counter, CreateError, Css, CssRef, Event, FileInfo, Hierarchy,
+    HookError, MonotonicClock, Notice, Pressure, PressurePath, PressureStats, ReadFileError,
+    ReadGuard, Registry, ReleaseAgent, RemoveError, Resource, Subsystem, Tally, Task, Threshold,
+    Trigger, VirtualClock, Watch, WeakCss, WriteFileError, file::InputError,
 };
 
 struct Unit;
@@ -62,6 +63,11 @@ fn handles_go_to_any_thread() {
     is_send_and_sync::<AgentFailure>();
     is_send_and_sync::<AgentStats>();
     is_send_and_sync::<Event>();
+    is_send_and_sync::<ControlFile>();
+    is_send_and_sync::<FileInfo>();
+    is_send_and_sync::<InputError>();
+    is_send_and_sync::<ReadFileError>();
+    is_send_and_sync::<WriteFileError>();
     is_send_and_sync::<Notice>();
     is_send_and_sync::<RemoveError>();
     is_send_and_sync::<Watch>();

@@ -70,7 +70,10 @@ fn a_forked_child_can_drop_and_no_more() {
             matches!(result, Err(StructuralError::Forked { operation: "synchronize", .. }))
         };
         let refused = is_forked(registry.synchronize());
-        let refused_too = group.remove(Removal::Detach).is_err();
+        let refused_too = group.remove(Removal::Detach).is_err()
+            && group.files().is_err()
+            && group.read("cgroup.stat").is_err()
+            && group.write("cgroup.kill", "1").is_err();
         let found = registry.read().css(&controller, &group).is_some();
         let copy = reference.clone();
         drop((copy, reference.clone()));

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fief_core::{
-    AgentStats, Counter, CounterStats, Limit, Percent, Pressure, PressureKind,
+    AgentStats, Counter, CounterStats, FileInfo, Limit, Percent, Pressure, PressureKind,
     PressureStats, Registry, RegistryStats, ReleaseAgent, State, Tally, TallyStats, VirtualClock,
 };
 
@@ -25,6 +25,11 @@ fn limits_statistics_and_ids_come_back_as_they_were() {
     let text = serde_json::to_string(&values).unwrap();
     assert_eq!(text, r#"["max",{"at":3},"offline"]"#);
     assert_eq!(serde_json::from_str::<(Limit, Limit, State)>(&text).unwrap(), values);
+
+    let files = hierarchy.root().files().unwrap();
+    let text = serde_json::to_string(&files).unwrap();
+    assert!(text.starts_with(r#"[{"name":"cgroup.events","access":"read"},"#), "{text}");
+    assert_eq!(serde_json::from_str::<Vec<FileInfo>>(&text).unwrap(), files);
 }
 
 #[test]

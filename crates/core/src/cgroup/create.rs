@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The greatest depth or number of descendants that can be asked for.
-const GREATEST: u32 = u32::MAX >> 1;
+pub(crate) const GREATEST: u32 = u32::MAX >> 1;
 
 pub(super) fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, CreateError> {
     let (owner, node) = (parent.owner(), parent.node());

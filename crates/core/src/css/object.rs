@@ -363,6 +363,16 @@ impl<T: Send + Sync + 'static> AnyCss for Css<T> {
 }
 
 impl Pin {
+    /// Pins a css that may have no reference yet, unless its removal is decided; the caller holds the
+    /// structural lock, or is under a guard.
+    ///
+    /// Unlike [`Pin::new`] it counts for the group's use, too.
+    pub(crate) fn try_new(css: &Arc<dyn AnyCss>) -> Option<Self> {
+        let Core { id, header, .. } = *css.core();
+        let got = thread::try_get(id, header, Want::Online);
+        got.then(|| Self { css: Arc::clone(css), held: Some(Held { id, header }) })
+    }
+
     /// Pins a css that the caller knows to be live, and keeps so by the structural lock.
     pub(crate) fn new(css: &Arc<dyn AnyCss>) -> Self {
         Self { css: Arc::clone(css), held: None }

@@ -31,6 +31,24 @@ pub enum RegisterError {
         /// Up to 16 of the groups, as `hierarchy:path`.
         cgroups: Vec<String>,
     },
+    /// It lists a control file whose name breaks the rule of [`Subsystem::files`].
+    ///
+    /// [`Subsystem::files`]: crate::Subsystem::files
+    #[error("subsystem {name} lists the file {file:?}, not 64 bytes of dotted words of a-z 0-9 _")]
+    File {
+        /// The name.
+        name: String,
+        /// The file.
+        file: String,
+    },
+    /// It lists a control file twice.
+    #[error("subsystem {name} lists the file {file} twice")]
+    FileTwice {
+        /// The name.
+        name: String,
+        /// The file.
+        file: String,
+    },
     /// There are 64 subsystems, or css ids are used up.
     #[error("subsystem {name} cannot be registered: {source}")]
     Capacity {
