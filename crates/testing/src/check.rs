@@ -1,8 +1,10 @@
 //! Runs a script on a real registry.
 //!
 //! Deterministic: releases happen in `reap` only ([`Reclaimer::Manual`]), one thread runs
-//! everything, and nothing that is printed holds an id, an address or a time.
+//! everything, and nothing that is printed holds an address, a time or an id, but for the tasks' ids
+//! that `cgroup.tasks` shows: those are the registry's own, from 1.
 
+mod files;
 mod notices;
 mod observe;
 mod run;
@@ -148,6 +150,9 @@ impl Session {
             Command::Fail { subsystem, hook, nth } => self.inject(subsystem, *hook, *nth, false),
             Command::Panic { subsystem, hook, nth } => self.inject(subsystem, *hook, *nth, true),
             Command::Reap => Ok(done(self.registry.wait_reclaimed()?)),
+            Command::Ls(path) => self.ls(path.as_deref()),
+            Command::Cat(path) => self.cat(path),
+            Command::Echo { value, path } => self.echo(value, path),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
             _ => self.apply_notices(command),

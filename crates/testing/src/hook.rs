@@ -22,12 +22,14 @@ pub enum Hook {
     CancelFork,
     Fork,
     Exit,
+    ReadFile,
+    WriteFile,
     Free,
 }
 
 impl Hook {
     /// Every hook, in the order of a life.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NewCss,
         Self::Online,
         Self::Killed,
@@ -43,6 +45,8 @@ impl Hook {
         Self::CancelFork,
         Self::Fork,
         Self::Exit,
+        Self::ReadFile,
+        Self::WriteFile,
         Self::Free,
     ];
 
@@ -71,6 +75,8 @@ impl Hook {
             Self::CancelFork => "cancel_fork",
             Self::Fork => "fork",
             Self::Exit => "exit",
+            Self::ReadFile => "read_file",
+            Self::WriteFile => "write_file",
             Self::Free => "free",
         }
     }
@@ -78,7 +84,15 @@ impl Hook {
     /// Tells whether an error from this hook refuses the operation.
     #[must_use]
     pub const fn can_veto(self) -> bool {
-        matches!(self, Self::NewCss | Self::Online | Self::CanAttach | Self::CanFork)
+        matches!(
+            self,
+            Self::NewCss
+                | Self::Online
+                | Self::CanAttach
+                | Self::CanFork
+                | Self::ReadFile
+                | Self::WriteFile
+        )
     }
 }
 

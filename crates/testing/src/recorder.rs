@@ -1,6 +1,13 @@
 //! A subsystem that writes down every callback, and fails where it is told to.
+//!
+//! Its control files keep what is written and do nothing with it: `max` (a size; not on the root),
+//! `weight`, `stat` (how often the two were written), `reset` (`1` forgets that) and `capacity` (the
+//! root's alone).
 
-use fief_core::{Css, HookError, Member, Migration, Subsystem};
+use fief_core::{
+    ControlFile, Css, HookError, Limit, Member, Migration, Subsystem,
+    file::{InputError, parse, render},
+};
 
 use crate::{
     hook::Hook,
@@ -38,8 +45,55 @@ pub struct Recorder {
 pub struct Recording {
     subsystem: String,
     path: Mutex<String>,
+    settings: Mutex<Settings>,
     log: Log,
     plan: Arc<Mutex<Plan>>,
+}
+
+/// What the control files hold.
+#[derive(Debug)]
+struct Settings {
+    max: Limit,
+    weight: u16,
+    writes: u64,
+}
+
+const FILES: &[ControlFile] = &[
+    ControlFile::read_write("max").not_on_root(),
+    ControlFile::read_write("weight"),
+    ControlFile::read_only("stat"),
+    ControlFile::write_only("reset"),
+    ControlFile::read_only("capacity").only_on_root(),
+];
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max: Limit::Max, weight: 100, writes: 0 }
+    }
+}
+
+impl Settings {
+    fn read(&self, file: &str) -> Result<String, HookError> {
+        Ok(match file {
+            "max" => render::value(self.max),
+            "weight" => render::value(self.weight),
+            "stat" => render::flat([("writes", self.writes)]),
+            "capacity" => render::value(Limit::Max),
+            _ => return Err(format!("{file} is not listed").into()),
+        })
+    }
+
+    fn write(&mut self, file: &str, input: &str) -> Result<(), HookError> {
+        match file {
+            "max" => self.max = parse::size_limit(input)?,
+            "weight" => self.weight = parse::weight(input)?,
+            "reset" if parse::flag(input) == Ok(true) => self.writes = 0,
+            "reset" => return Err(InputError::new(input, "1").into()),
+            _ => return Err(format!("{file} is not listed").into()),
+        }
+        self.writes += u64::from(file != "reset");
+        Ok(())
+    }
 }
 
 impl Recorder {
@@ -84,7 +138,8 @@ impl Subsystem for Recorder {
         let under = parent.map_or_else(|| "root".to_owned(), |css| format!("under {}", path(css)));
         self.call(Hook::NewCss, &under)?;
         let (log, plan) = (self.log.clone(), Arc::clone(&self.plan));
-        Ok(Recording { subsystem: self.name.clone(), path: Mutex::new(under), log, plan })
+        let (subsystem, settings) = (self.name.clone(), Mutex::default());
+        Ok(Recording { subsystem, path: Mutex::new(under), settings, log, plan })
     }
 
     fn online(&self, css: &Css<Recording>) -> Result<(), HookError> {
@@ -143,6 +198,20 @@ impl Subsystem for Recorder {
 
     fn exit(&self, css: &Css<Recording>, member: &Member) {
         self.call(Hook::Exit, &place(css, member)).ok();
+    }
+
+    fn files(&self) -> &[ControlFile] {
+        FILES
+    }
+
+    fn read_file(&self, css: &Css<Recording>, file: &str) -> Result<String, HookError> {
+        self.call(Hook::ReadFile, &format!("{file} of {}", path(css)))?;
+        lock(&css.settings).read(file)
+    }
+
+    fn write_file(&self, css: &Css<Recording>, file: &str, input: &str) -> Result<(), HookError> {
+        self.call(Hook::WriteFile, &format!("{file} of {}", path(css)))?;
+        lock(&css.settings).write(file, input)
     }
 }
 

@@ -25,6 +25,7 @@
 //! | `renotify` | tell again of everything that is in use no more |
 //! | `watch a [as v]`, `hear v`, `unwatch v` | watch a group; its events up to now; no more |
 //! | `reap` | release and free everything that can be, and tell of what is in use no more |
+//! | `ls [a]`, `cat a/FILE`, `echo VALUE > a/FILE` | list, read and write control files; `echo` ends the value with a newline |
 //! | `show [a]`, `events` | render a subtree; drain the recorded callbacks |
 //!
 //! [`Command`]'s `Display` is the text that parses to it again, so that a generated script can be
@@ -83,6 +84,9 @@ pub enum Command {
     Hear(String),
     Unwatch(String),
     Reap,
+    Ls(Option<String>),
+    Cat(String),
+    Echo { value: String, path: String },
     Show(Option<String>),
     Events,
 }
@@ -117,6 +121,8 @@ pub enum Rule {
     ExpectedAs { usage: &'static str },
     #[error("expected `with TASK...`: {usage}")]
     ExpectedWith { usage: &'static str },
+    #[error("expected `> PATH` at the end: {usage}")]
+    ExpectedTarget { usage: &'static str },
     #[error("no such option: {usage}")]
     UnknownOption { usage: &'static str },
     #[error("expected `on` or `off`")]
@@ -183,6 +189,9 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "fail" => Command::Fail { subsystem: args.word()?, hook: args.veto()?, nth: args.nth()? },
         "panic" => Command::Panic { subsystem: args.word()?, hook: args.hook()?, nth: args.nth()? },
         "reap" => Command::Reap,
+        "ls" => Command::Ls(args.optional()),
+        "cat" => Command::Cat(args.word()?),
+        "echo" => args.echo()?,
         "show" => Command::Show(args.optional()),
         "events" => Command::Events,
         _ => return parse_notices(args),
@@ -226,6 +235,9 @@ fn usage(verb: &str) -> &'static str {
         "notify" => "notify PATH on|off",
         "notice" => "notice [as NAME]",
         "watch" => "watch PATH [as NAME]",
+        "ls" => "ls [PATH]",
+        "cat" => "cat PATH",
+        "echo" => "echo VALUE > PATH",
         "show" => "show [PATH]",
         "reap" | "events" | "notices" | "renotify" => "reap, events, notices, renotify",
         _ => "this command takes one name",
@@ -301,6 +313,20 @@ impl<'a> Args<'a> {
             }
         };
         Ok(Command::Rmdir { path, strict, subtree })
+    }
+
+    /// Reads any number of words, joined by a blank, up to the last `>` and one more word.
+    fn echo(&mut self) -> Result<Command, ParseError> {
+        let words = self.rest.as_slice();
+        let Some((value, [arrow, path])) = words.split_last_chunk() else {
+            return Err(self.error(self.verb, Rule::Missing { usage: self.usage() }));
+        };
+        if arrow.text != ">" {
+            return Err(self.error(path, Rule::ExpectedTarget { usage: self.usage() }));
+        }
+        self.rest = [].iter();
+        let value: Vec<&str> = value.iter().map(|word| word.text.as_str()).collect();
+        Ok(Command::Echo { value: value.join(" "), path: path.text.clone() })
     }
 
     fn switch(&mut self) -> Result<bool, ParseError> {

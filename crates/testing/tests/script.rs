@@ -65,6 +65,11 @@ watch a as v
 hear v
 unwatch v
 reap
+ls
+ls a
+cat a/cgroup.stat
+echo 512M > a/memory.max
+echo \"+memory -io\" > a/cgroup.subtree_control
 show
 show a
 events
@@ -127,7 +132,28 @@ fn quotes_and_escapes_are_checked() {
     assert_snapshot!(reprint("mkdir \"\\x\""), @r"line 1, column 7, at ``: unknown escape `\x`");
 }
 
+#[test]
+fn echo_takes_words_as_a_shell_does() {
+    assert_snapshot!(reprint("echo > f; echo a  b > f; echo \">\" > > > f"), @r#"
+    echo "" > f
+    echo "a b" > f
+    echo "> > >" > f
+    "#);
+    assert_snapshot!(reprint("echo"), @"line 1, column 1, at `echo`: an argument is missing: echo VALUE > PATH");
+    assert_snapshot!(reprint("echo 1"), @"line 1, column 1, at `echo`: an argument is missing: echo VALUE > PATH");
+    assert_snapshot!(reprint("echo 1 f"), @"line 1, column 8, at `f`: expected `> PATH` at the end: echo VALUE > PATH");
+    assert_snapshot!(reprint("echo 1 >f"), @"line 1, column 8, at `>f`: expected `> PATH` at the end: echo VALUE > PATH");
+}
+
 proptest! {
+    #[test]
+    fn any_value_survives_writing_and_parsing(words in prop::collection::vec(any::<String>(), 2)) {
+        // As below.
+        prop_assume!(!words.iter().any(|word| word.contains('\r')));
+        let command = Command::Echo { value: words[0].clone(), path: words[1].clone() };
+        prop_assert_eq!(parse(&command.to_string()), Ok(vec![command]));
+    }
+
     #[test]
     fn any_word_survives_writing_and_parsing(words in prop::collection::vec(any::<String>(), 2)) {
         // A line ends at a carriage return too, and nothing escapes that.

@@ -59,6 +59,9 @@ impl Command {
             Self::Hear(_) => "hear",
             Self::Unwatch(_) => "unwatch",
             Self::Reap => "reap",
+            Self::Ls(_) => "ls",
+            Self::Cat(_) => "cat",
+            Self::Echo { .. } => "echo",
             Self::Show(_) => "show",
             Self::Events => "events",
         }
@@ -80,6 +83,7 @@ impl Command {
             | Self::Accept(word)
             | Self::Ignore(word)
             | Self::Hear(word)
+            | Self::Cat(word)
             | Self::Unwatch(word) => vec![word.clone()],
             Self::MkdirWith { path, tasks } => with(path, tasks),
             Self::Rmdir { path, strict, subtree } => rmdir(path, *strict, *subtree),
@@ -108,7 +112,8 @@ impl Command {
             Self::Fail { subsystem, hook, nth } | Self::Panic { subsystem, hook, nth } => {
                 vec![subsystem.clone(), hook.to_string(), nth.to_string()]
             }
-            Self::Show(path) => path.iter().cloned().collect(),
+            Self::Echo { value, path } => vec![value.clone(), ">".to_owned(), path.clone()],
+            Self::Ls(path) | Self::Show(path) => path.iter().cloned().collect(),
             Self::Notices | Self::Renotify | Self::Reap | Self::Events => Vec::new(),
         }
     }
