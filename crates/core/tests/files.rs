@@ -121,12 +121,14 @@ fn names(files: &[fief_core::FileInfo]) -> Vec<String> {
     files.iter().map(|file| format!("{} {}", file.access, file.name)).collect()
 }
 
-const CORE: [&str; 7] = [
+const CORE: [&str; 9] = [
+    "r- cgroup.controllers",
     "r- cgroup.events",
     "-w cgroup.kill",
     "rw cgroup.max.depth",
     "rw cgroup.max.descendants",
     "r- cgroup.stat",
+    "rw cgroup.subtree_control",
     "rw cgroup.tasks",
     "rw notify_on_release",
 ];
@@ -196,9 +198,9 @@ fn an_unknown_file_names_those_there_are() {
     let (registry, hierarchy, _depot) = depot();
     let other = registry.create_hierarchy("other").unwrap();
     let group = hierarchy.root().create_child("a").unwrap();
-    let there = "cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat \
-                 cgroup.tasks depot.max depot.odd depot.reset depot.stat depot.weight \
-                 notify_on_release";
+    let there = "cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth \
+                 cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks depot.max \
+                 depot.odd depot.reset depot.stat depot.weight notify_on_release";
     for file in [
         "",
         ".",
@@ -232,7 +234,7 @@ fn an_unknown_file_names_those_there_are() {
     let ReadFileError::Unknown(unknown) = &error else { panic!("{error:?}") };
     assert_eq!(unknown.subsystem(), Some("depot"));
     assert!(error.to_string().starts_with(
-        "/ has no file \"depot.max\": depot is not bound to hierarchy other; it has cgroup.events "
+        "/ has no file \"depot.max\": depot is not bound to hierarchy other; it has cgroup.controllers "
     ));
     let error = hierarchy.root().write("depot.max", "1").unwrap_err().to_string();
     assert!(error.starts_with("/ has no file \"depot.max\", as no root has; it has "), "{error}");
@@ -390,6 +392,106 @@ fn a_task_moves_where_its_id_is_written() {
     a.remove(Removal::Strict).unwrap();
     let error = a.write("cgroup.tasks", &task.id().to_string()).unwrap_err();
     assert!(matches!(error, WriteFileError::Removed { .. }), "{error:?}");
+}
+
+#[test]
+fn a_group_has_the_files_of_the_controllers_that_are_enabled_for_it() {
+    let (_registry, hierarchy, _depot) = depot();
+    let (root, file) = (hierarchy.root(), "cgroup.subtree_control");
+    let a = root.create_child("a").unwrap();
+    assert_eq!(root.read("cgroup.controllers").unwrap(), "depot\n");
+    assert_eq!(
+        (root.read(file).unwrap().as_str(), a.read(file).unwrap().as_str()),
+        ("depot\n", "depot\n")
+    );
+
+    root.write(file, "-depot\n").unwrap();
+    assert_eq!(root.read("cgroup.controllers").unwrap(), "depot\n");
+    assert_eq!(
+        (root.read(file).unwrap(), a.read("cgroup.controllers").unwrap()),
+        Default::default()
+    );
+    assert_eq!(names(&a.files().unwrap()), CORE);
+    let ReadFileError::Unknown(error) = a.read("depot.max").unwrap_err() else { panic!("unknown") };
+    assert_eq!(error.subsystem(), Some("depot"));
+    assert!(
+        error.to_string().starts_with("/a has no file \"depot.max\": depot is not enabled here; ")
+    );
+    assert_eq!(root.read("depot.weight").unwrap(), "100\n");
+
+    root.write(file, " -depot \t +depot").unwrap();
+    assert_eq!(a.read("depot.max").unwrap(), "max\n", "the last wins");
+    root.write(file, "+depot -depot").unwrap();
+    assert!(a.read("depot.max").is_err(), "the last wins");
+}
+
+#[test]
+fn subtree_control_takes_all_of_a_write_or_nothing() {
+    let (registry, hierarchy, _depot) = depot();
+    let (root, file) = (hierarchy.root(), "cgroup.subtree_control");
+    registry.register(Lists(|| &[])).unwrap();
+    root.write(file, "-depot -lists").unwrap();
+    for (input, refusal) in [
+        ("+depot +nobody", "there is no subsystem \"nobody\""),
+        ("+depot -nobody", "there is no subsystem \"nobody\""),
+        ("+depot +lists", "lists is not in its cgroup.controllers"),
+    ] {
+        let error = root.write(file, input).unwrap_err();
+        assert!(matches!(error, WriteFileError::Subtree(_)), "{error:?}");
+        assert_eq!(error.to_string(), format!("{file} of /: {refusal}"));
+        assert_eq!(root.read(file).unwrap(), "");
+    }
+    for input in [
+        "",
+        "\n",
+        "depot",
+        "+",
+        "-",
+        "+ depot",
+        "++depot",
+        "+-depot",
+        "+Depot",
+        "+cgroup",
+        "+depot,",
+        "+depot depot",
+        "+depot\n+depot",
+        "+depot\0",
+        "+1",
+        "max",
+    ] {
+        let error = root.write(file, input).unwrap_err().to_string();
+        let rule = "is not a list of controllers with + or - before each";
+        assert_eq!(error, format!("{file} of /: {input:?} {rule}"));
+        assert_eq!(root.read(file).unwrap(), "");
+    }
+}
+
+#[test]
+fn a_file_whose_css_goes_meanwhile_is_opened_again() {
+    let (_registry, hierarchy, depot) = depot();
+    let (root, file) = (hierarchy.root(), "cgroup.subtree_control");
+    let a = root.create_child("a").unwrap();
+    let (is_inside, go_on) = stop_next(&depot);
+    let read = thread::scope(|scope| {
+        let read = scope.spawn(|| a.read("depot.max"));
+        is_inside.recv().expect("the hook runs");
+        root.write(file, "-depot").expect("waits for no reader");
+        go_on.send(()).expect("the hook waits");
+        read.join().expect("no panic")
+    });
+    assert!(matches!(read, Err(ReadFileError::Unknown(_))), "{read:?}");
+
+    root.write(file, "+depot").unwrap();
+    let (is_inside, go_on) = stop_next(&depot);
+    thread::scope(|scope| {
+        let write = scope.spawn(|| a.write("depot.weight", "7"));
+        is_inside.recv().expect("the hook runs");
+        root.write(file, "-depot").expect("waits for no writer");
+        root.write(file, "+depot").expect("waits for no writer");
+        go_on.send(()).expect("the hook waits");
+        write.join().expect("no panic").expect("is there again");
+    });
+    assert_eq!(a.read("depot.weight").unwrap(), "7\n", "written to the css that is there now");
 }
 
 #[test]

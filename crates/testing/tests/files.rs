@@ -10,22 +10,26 @@ const GROUP: &str = "hierarchy h; register memory; bind memory h; mkdir a";
 fn a_root_and_a_group_list_what_they_have() {
     let script = "hierarchy h; register memory; bind memory h; mkdir a; ls; ls a";
     assert_snapshot!(check(script), @"
+    r- cgroup.controllers
     r- cgroup.events
     -w cgroup.kill
     rw cgroup.max.depth
     rw cgroup.max.descendants
     r- cgroup.stat
+    rw cgroup.subtree_control
     rw cgroup.tasks
     r- memory.capacity
     -w memory.reset
     r- memory.stat
     rw memory.weight
     rw notify_on_release
+    r- cgroup.controllers
     r- cgroup.events
     -w cgroup.kill
     rw cgroup.max.depth
     rw cgroup.max.descendants
     r- cgroup.stat
+    rw cgroup.subtree_control
     rw cgroup.tasks
     rw memory.max
     -w memory.reset
@@ -156,9 +160,29 @@ fn an_unknown_file_is_refused_with_those_there_are() {
     cat memory.max: / has no file "memory.max", as no root has
     "#);
     assert!(out.lines().next().is_some_and(|line| line.ends_with(
-        "; it has cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat \
-         cgroup.tasks memory.max memory.reset memory.stat memory.weight notify_on_release"
+        "; it has cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth \
+         cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks memory.max memory.reset memory.stat memory.weight notify_on_release"
     )));
+}
+
+#[test]
+fn a_controller_is_enabled_and_disabled_below_a_group() {
+    let script = "
+        cat cgroup.controllers; cat cgroup.subtree_control; task t; echo 1 > a/cgroup.tasks
+        echo -memory > cgroup.subtree_control; cat a/cgroup.controllers; cat a/memory.max
+        echo +memory -memory +memory > cgroup.subtree_control; cat a/cgroup.controllers; cat a/memory.max
+        echo memory > cgroup.subtree_control; echo +cpu > cgroup.subtree_control; echo > cgroup.subtree_control
+    ";
+    assert_snapshot!(check_after(GROUP, script), @r#"
+    memory
+    memory
+    cat a/memory.max: /a has no file "memory.max": memory is not enabled here; it has cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks notify_on_release
+    memory
+    max
+    echo memory > cgroup.subtree_control: cgroup.subtree_control of /: "memory\n" is not a list of controllers with + or - before each
+    echo +cpu > cgroup.subtree_control: cgroup.subtree_control of /: there is no subsystem "cpu"
+    echo "" > cgroup.subtree_control: cgroup.subtree_control of /: "\n" is not a list of controllers with + or - before each
+    "#);
 }
 
 #[test]
@@ -213,7 +237,7 @@ fn files_come_and_go_with_their_controller_and_their_group() {
     assert_snapshot!(check_after(GROUP, script), @r#"
     100
     writes 0
-    cat memory.weight: / has no file "memory.weight": memory is not bound to hierarchy h; it has cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat cgroup.tasks notify_on_release
+    cat memory.weight: / has no file "memory.weight": memory is not bound to hierarchy h; it has cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks notify_on_release
     100
     cat a/cgroup.stat: / of hierarchy h has no child "a"
     "#);

@@ -6,8 +6,11 @@
 
 use super::{Access, FileInfo, InputError, parse, render};
 use crate::{
-    cgroup::{Cgroup, create::GREATEST},
-    error::{AttachError, KillError, LimitError, NotifyError, StructuralError, WriteFileError},
+    cgroup::{Cgroup, create::GREATEST, name},
+    error::{
+        AttachError, KillError, LimitError, NotifyError, StructuralError, SubtreeError,
+        WriteFileError,
+    },
     task,
     units::Limit,
 };
@@ -26,11 +29,17 @@ pub(super) enum Failure {
     Malformed(InputError),
     NoTask(u64),
     Attach(AttachError),
+    Subtree(SubtreeError),
     Removed,
     Structural(StructuralError),
 }
 
-static ALL: [Builtin; 7] = [
+static ALL: [Builtin; 9] = [
+    Builtin {
+        name: "cgroup.controllers",
+        read: Some(|cgroup| render::words(cgroup.controllers())),
+        write: None,
+    },
     Builtin { name: "cgroup.events", read: Some(events), write: None },
     Builtin { name: "cgroup.kill", read: None, write: Some(kill) },
     Builtin {
@@ -44,6 +53,11 @@ static ALL: [Builtin; 7] = [
         write: Some(|cgroup, input| Ok(cgroup.set_max_descendants(limit(input)?)?)),
     },
     Builtin { name: "cgroup.stat", read: Some(stat), write: None },
+    Builtin {
+        name: "cgroup.subtree_control",
+        read: Some(|cgroup| render::words(cgroup.subtree_control())),
+        write: Some(control_subtree),
+    },
     Builtin { name: "cgroup.tasks", read: Some(tasks), write: Some(attach) },
     Builtin {
         name: "notify_on_release",
@@ -78,6 +92,24 @@ fn kill(cgroup: &Cgroup, input: &str) -> Result<(), Failure> {
     }
     cgroup.kill()?;
     Ok(())
+}
+
+/// Takes `+name -name`; of a name that comes twice, the last.
+fn control_subtree(cgroup: &Cgroup, input: &str) -> Result<(), Failure> {
+    let malformed = || InputError::new(input, "a list of controllers with + or - before each");
+    let mut asked: Vec<(&str, bool)> = Vec::new();
+    for word in parse::words(input).map_err(|_| malformed())? {
+        let enables = word.starts_with('+');
+        let name = word.strip_prefix(['+', '-']).filter(|name| name::is_subsystem(name));
+        let name = name.ok_or_else(malformed)?;
+        asked.retain(|(before, _)| *before != name);
+        asked.push((name, enables));
+    }
+    let those = |which: bool| {
+        asked.iter().filter(move |(_, enables)| *enables == which).map(|(name, _)| *name).collect()
+    };
+    let (enable, disable): (Vec<&str>, Vec<&str>) = (those(true), those(false));
+    Ok(cgroup.set_subtree_control(&enable, &disable)?)
 }
 
 fn limit(input: &str) -> Result<Limit, InputError> {
@@ -119,6 +151,7 @@ impl Builtin {
             }
             Failure::NoTask(id) => WriteFileError::NoTask { cgroup: path(), id },
             Failure::Attach(error) => WriteFileError::Attach(error),
+            Failure::Subtree(error) => WriteFileError::Subtree(error),
             Failure::Removed => WriteFileError::Removed { cgroup: path(), file: file() },
             Failure::Structural(error) => WriteFileError::Structural(error),
         })
@@ -150,6 +183,21 @@ impl From<AttachError> for Failure {
             AttachError::Removed { .. } => Self::Removed,
             AttachError::Structural(error) => Self::Structural(error),
             AttachError::Foreign { .. } | AttachError::Vetoed(_) => Self::Attach(error),
+        }
+    }
+}
+
+impl From<SubtreeError> for Failure {
+    fn from(error: SubtreeError) -> Self {
+        match error {
+            SubtreeError::Removed { .. } => Self::Removed,
+            SubtreeError::Structural(error) => Self::Structural(error),
+            SubtreeError::Unknown { .. }
+            | SubtreeError::Unavailable { .. }
+            | SubtreeError::Busy { .. }
+            | SubtreeError::Contradiction { .. }
+            | SubtreeError::Capacity { .. }
+            | SubtreeError::Vetoed(_) => Self::Subtree(error),
         }
     }
 }
