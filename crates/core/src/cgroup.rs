@@ -17,13 +17,13 @@ use crate::{
     cgroup::remove::Removal,
     css::State,
     error::{
-        AttachError, CreateError, CreateWithError, KillError, LimitError, NotifyError, RemoveError,
-        RenameError, WatchError,
+        AttachError, CreateError, CreateTaskError, CreateWithError, KillError, LimitError,
+        NotifyError, RemoveError, RenameError, WatchError,
     },
     hierarchy::Hierarchy,
     registry::Owner,
     sync::{Arc, Ordering},
-    task::{self, Member, Task},
+    task::{self, Member, Task, birth},
     units::{CgroupId, Limit},
     watch::{self, Watch},
 };
@@ -328,6 +328,20 @@ impl Cgroup {
     #[doc(alias = "cgroup.tasks")]
     pub fn members(&self) -> Vec<Member> {
         task::members(self, |task| task.member.clone())
+    }
+
+    /// Creates a task that is a member of this group, and of the root of every other hierarchy.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Task::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name with a newline or NUL or of more than 255 bytes, a removed group, and what a hook
+    /// refuses. There is no task then.
+    pub fn create_task(&self, name: &str) -> Result<Task, CreateTaskError> {
+        birth::create(&self.owner, name, None, &[self])
     }
 
     /// Moves `task` here, from wherever it is in this hierarchy.

@@ -20,7 +20,7 @@ use crate::{
     stat::RegistryStats,
     subsystem::Subsystem,
     sync::{Arc, barrier::Barrier},
-    task::{self, Task},
+    task::{Task, birth},
     world::{cache::Cache, guard::ReadGuard},
 };
 
@@ -167,7 +167,7 @@ impl Registry {
     ///
     /// Refuses a name with a newline or NUL or of more than 255 bytes, and what a hook refuses.
     pub fn create_task(&self, name: &str) -> Result<Task, CreateTaskError> {
-        task::create(&self.owner, name)
+        birth::create(&self.owner, name, None, &[])
     }
 
     /// Takes a guard to resolve css with.

@@ -7,19 +7,18 @@
 //!
 //! Edge `place`: see `world/column.rs`.
 
+pub(crate) mod birth;
+
 use std::fmt;
 
+use self::birth::everywhere;
 use crate::{
-    cgroup::{Cgroup, Node, arm, name, walk::next_pre},
+    cgroup::{Cgroup, Node, arm, walk::next_pre},
     controller::{Birth, caught},
-    css::AnyCss,
-    error::{AttachError, CreateTaskError, KillError, Veto},
+    error::{AttachError, CreateTaskError, KillError},
     hierarchy::{Hierarchy, MAX_HIERARCHIES},
     migrate,
-    registry::{
-        Engine, Owner, Tree,
-        engine::{Bound, is_in_structure},
-    },
+    registry::{Engine, Owner, Tree, engine::is_in_structure},
     sync::{Arc, Mutex},
     units::TaskId,
     world::{
@@ -94,6 +93,42 @@ impl Task {
         }
     }
 
+    /// Creates a task that sits where this one does, in every hierarchy.
+    ///
+    /// Nothing else is inherited: neither callbacks nor what the task has said of itself.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock, and runs the controllers' `can_fork` and `fork` hooks under it. Whoever
+    /// moves, freezes or kills all members of a group meets the new one there, or comes before it
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name with a newline or NUL or of more than 255 bytes, and what a hook refuses. There is
+    /// no task then.
+    #[doc(alias = "fork")]
+    pub fn spawn(&self, name: &str) -> Result<Self, CreateTaskError> {
+        birth::create(&self.owner, name, Some(self), &[])
+    }
+
+    /// Creates a task that sits in `cgroups`, and where this one does in every other hierarchy.
+    ///
+    /// A group that is named twice counts once.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Task::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Task::spawn`]; and refuses two groups of one hierarchy, a removed group, and one of
+    /// another registry.
+    #[doc(alias = "CLONE_INTO_CGROUP")]
+    pub fn spawn_into(&self, name: &str, cgroups: &[&Cgroup]) -> Result<Self, CreateTaskError> {
+        birth::create(&self.owner, name, Some(self), cgroups)
+    }
+
     /// Moves the task to `cgroup`; the same as [`Cgroup::attach`].
     ///
     /// # Errors
@@ -157,62 +192,6 @@ impl TaskShared {
     pub(crate) fn place(&self, hierarchy: u32) -> u32 {
         self.places.get(hierarchy as usize).map_or(ROOT, Place::get)
     }
-}
-
-pub(crate) fn create(owner: &Arc<Owner>, name: &str) -> Result<Task, CreateTaskError> {
-    if !name::is_task(name) {
-        return Err(CreateTaskError::Name { name: name.to_owned() });
-    }
-    let engine = &owner.engine;
-    let mut tree = engine.structure("create_task", || name.to_owned())?;
-    let member = Member { id: TaskId(tree.next_id("task")), name: name.to_owned() };
-    let roots = everywhere(&tree, |_| ROOT);
-    agree(engine, &roots, &member)?;
-    let mut tasks = engine.tasks.lock();
-    let entry = tasks.vacant_entry();
-    let shared = Arc::new(TaskShared {
-        member,
-        places: [const { Place::new() }; MAX_HIERARCHIES],
-        cancel: Mutex::new(None),
-        arena: entry.key(),
-    });
-    entry.insert(Arc::clone(&shared));
-    drop(tasks);
-    for (css, bound) in &roots {
-        engine.tolerate("fork", bound.instance.bear(Birth::Fork, &shared.member, &**css));
-    }
-    drop(roots);
-    drop(tree);
-    Ok(Task { owner: Arc::clone(owner), shared: Some(shared) })
-}
-
-/// A css and its controller, for every registered controller.
-type Seats = Vec<(Arc<dyn AnyCss>, Bound)>;
-
-/// Returns the css of every controller, in order of registration, at the task's `place` in the hierarchy it is bound to.
-fn everywhere(tree: &Tree, place: impl Fn(u32) -> u32) -> Seats {
-    let bound = tree.registered().into_iter();
-    bound
-        .filter_map(|bound| {
-            let css = bound.css(tree, place(bound.hierarchy.index))?;
-            Some((Arc::clone(css), bound))
-        })
-        .collect()
-}
-
-/// Has every controller agree that the task may come into being at its seat; on a refusal cancels those
-/// that had agreed, in order.
-fn agree(engine: &Engine, seats: &Seats, member: &Member) -> Result<(), Veto> {
-    for (index, (css, bound)) in seats.iter().enumerate() {
-        if let Err(cause) = bound.instance.bear(Birth::Can, member, &**css) {
-            for (css, bound) in &seats[..index] {
-                engine.tolerate("cancel", bound.instance.bear(Birth::Cancel, member, &**css));
-            }
-            let (cgroup, subsystem) = (css.core().group().path(), bound.identity().name.clone());
-            return Err(Veto { cgroup, subsystem, hook: "can_fork", cause });
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn attach(tasks: &[&Task], cgroup: &Cgroup) -> Result<(), AttachError> {

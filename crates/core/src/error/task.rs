@@ -14,6 +14,32 @@ pub enum CreateTaskError {
         /// The name.
         name: String,
     },
+    /// A group that it was to be in is removed.
+    #[error("task {name:?} cannot be created in {cgroup}: it is removed")]
+    Removed {
+        /// The task's name.
+        name: String,
+        /// The group.
+        cgroup: String,
+    },
+    /// A group that it was to be in is of another registry.
+    #[error("task {name:?} cannot be created in {cgroup}: it is of another registry")]
+    Foreign {
+        /// The task's name.
+        name: String,
+        /// The group.
+        cgroup: String,
+    },
+    /// It was to be in two groups of one hierarchy.
+    #[error("task {name:?} cannot be in {} and {} of hierarchy {hierarchy}", .cgroups[0], .cgroups[1])]
+    Ambiguous {
+        /// The task's name.
+        name: String,
+        /// The hierarchy.
+        hierarchy: String,
+        /// The first two of its groups that were named.
+        cgroups: [String; 2],
+    },
     /// A subsystem refused.
     #[error(transparent)]
     Vetoed(#[from] Veto),
