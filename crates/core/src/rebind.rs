@@ -255,7 +255,7 @@ pub(crate) fn carry_out(
     transfers.attach(engine);
     for plan in plans {
         let (_name, _target) = (&plan.after.identity().name, plan.after.hierarchy.name());
-        crate::trace::event!("bind", subsystem = %_name, hierarchy = _target, "moved");
+        crate::trace::event!(plan.operation(), subsystem = %_name, hierarchy = _target, "moved");
         plan.complete(engine, tree);
     }
     Ok(Done { transfers, is_quiet })

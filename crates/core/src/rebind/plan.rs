@@ -156,6 +156,15 @@ impl Plan {
         self.born.is_empty() && self.leaving.is_empty() && self.movers.armed().is_empty()
     }
 
+    /// Returns what the plan is part of, for the trace.
+    pub(super) const fn operation(&self) -> &'static str {
+        match self.sight {
+            Some(Sight::Rebound) => "rebind",
+            Some(_) => "bind",
+            None => "subtree_control",
+        }
+    }
+
     /// Says where css are that move, until they know themselves; before the publication.
     pub(super) fn announce(&self) {
         self.after.column.set_movers(Some(Arc::clone(&self.movers)));
