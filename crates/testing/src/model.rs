@@ -7,6 +7,7 @@
 mod attach;
 mod css;
 mod notices;
+mod rebind;
 mod references;
 mod remove;
 mod subsystem;
@@ -38,6 +39,10 @@ pub struct Model {
     unheld: Vec<CssId>,
     /// Groups whose last member or child is gone, until the reclaimer looks at them.
     emptied: Vec<GroupId>,
+    /// Groups that were armed when css came or went, until the reclaimer has gone by.
+    resting: Vec<GroupId>,
+    /// Css that a migration keeps until its last hook has run.
+    pinned: Vec<CssId>,
     /// Groups that were told and not yet received, in the order in which they were told.
     outbox: Vec<GroupId>,
     /// Notices that the script holds.
@@ -76,8 +81,10 @@ struct Group {
     notifies: bool,
     /// Its css count exactly, and an edge is told.
     armed: bool,
-    /// A notice of it is on its way.
-    is_told: bool,
+    /// The number of its notice that is on its way, or 0.
+    notice: u64,
+    /// It was in use no more as it was let rest: the number that its notice had then.
+    told: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

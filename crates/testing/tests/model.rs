@@ -156,6 +156,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => limits(),
         3 => injections(),
         3 => universe(),
+        4 => binding(),
         5 => Just(Command::Reap),
     ]
 }
@@ -249,6 +250,11 @@ fn universe() -> impl Strategy<Value = Command> {
         hierarchy().prop_map(Command::Destroy),
         subsystem().prop_map(Command::Register),
         subsystem().prop_map(Command::Unregister),
+    ]
+}
+
+fn binding() -> impl Strategy<Value = Command> {
+    prop_oneof![
         (subsystem(), hierarchy())
             .prop_map(|(subsystem, hierarchy)| Command::Bind { subsystem, hierarchy }),
         subsystem().prop_map(Command::Unbind),

@@ -12,26 +12,28 @@ impl Model {
         let first = self.css.len();
         let bound = self.bound_to(self.groups[group].tree);
         for &index in &bound {
-            if self.make_one(group, index).is_err() {
+            let parent = self.groups[group].parent.and_then(|parent| self.css_of(parent, index));
+            if self.make_one(group, index, parent).is_err() {
                 self.undo_css(first, first);
                 return Err("Vetoed");
             }
         }
-        for (css, &index) in (first..).zip(&bound) {
-            let path = self.path(group);
-            self.css[css].seen_at.clone_from(&path);
-            if self.call(index, Hook::Online, &path).is_err() {
+        for css in first..self.css.len() {
+            if self.bring_online(css).is_err() {
                 self.undo_css(first, css);
                 return Err("Vetoed");
             }
-            self.css[css].stage = Stage::Online;
-            self.css[css].came_online = true;
         }
         Ok(())
     }
 
-    fn make_one(&mut self, group: GroupId, index: usize) -> Result<(), ()> {
-        let parent = self.groups[group].parent.and_then(|parent| self.css_of(parent, index));
+    /// Has one css of a group made, which is not online yet.
+    pub(super) fn make_one(
+        &mut self,
+        group: GroupId,
+        index: usize,
+        parent: Option<CssId>,
+    ) -> Result<(), ()> {
         let seen_at =
             parent.map_or_else(String::new, |css| format!("under {}", self.css_path(css)));
         self.call(index, Hook::NewCss, &seen_at)?;
@@ -41,8 +43,18 @@ impl Model {
         Ok(())
     }
 
+    /// Brings a css online that was made.
+    pub(super) fn bring_online(&mut self, css: CssId) -> Result<(), ()> {
+        let path = self.css_path(css);
+        self.css[css].seen_at.clone_from(&path);
+        self.call(self.css[css].subsystem, Hook::Online, &path)?;
+        self.css[css].stage = Stage::Online;
+        self.css[css].came_online = true;
+        Ok(())
+    }
+
     /// Takes the newest css back: from `first` those that came online, from `failed` the others.
-    fn undo_css(&mut self, first: CssId, failed: CssId) {
+    pub(super) fn undo_css(&mut self, first: CssId, failed: CssId) {
         let online: Vec<CssId> = (first..failed).collect();
         self.drain(&online);
         self.bury(&online);
@@ -88,7 +100,7 @@ impl Model {
     /// Releases and frees what nobody holds, and tells of groups that are in use no more; what that lets
     /// go of comes in the next round.
     pub(super) fn reap(&mut self) -> Outcome {
-        while !self.unheld.is_empty() || !self.emptied.is_empty() {
+        while !(self.unheld.is_empty() && self.emptied.is_empty() && self.resting.is_empty()) {
             let mut round = std::mem::take(&mut self.unheld);
             round.retain(|&css| self.look_at(css));
             for &css in &round {
@@ -98,6 +110,7 @@ impl Model {
                 self.css[css].stage = Stage::Released;
             }
             self.arm_emptied();
+            self.end_rests();
             for css in round {
                 let path = self.css[css].seen_at.clone();
                 self.call(self.css[css].subsystem, Hook::Free, &path).ok();
@@ -110,10 +123,11 @@ impl Model {
         Ok(String::new())
     }
 
-    /// Whether a script's reference or an unfreed child keeps it.
+    /// Whether a script's reference, a migration or an unfreed child keeps it.
     pub(super) fn is_held(&self, css: CssId) -> bool {
         let is_child = |other: &Css| other.parent == Some(css) && other.stage != Stage::Freed;
-        self.holders(css) > 0 || self.css.iter().any(is_child)
+        let is_pinned = self.pinned.contains(&css);
+        is_pinned || self.holders(css) > 0 || self.css.iter().any(is_child)
     }
 
     /// How many references a script holds.

@@ -62,6 +62,7 @@ impl Model {
         let it = &self.groups[group];
         it.notifies
             && !it.armed
+            && !self.resting.contains(&group)
             && it.parent.is_some()
             && !it.removed
             && self.members(group).is_empty()
@@ -83,9 +84,33 @@ impl Model {
     /// Stops that: the group gets a member or a child, or nobody asks any more.
     pub(super) fn disarm(&mut self, group: GroupId) {
         self.groups[group].armed = false;
+        self.groups[group].told = None;
         for css in self.live_css(group) {
             self.css[css].busy = false;
         }
+    }
+
+    /// Stops that for a while: css come to the group, or leave it.
+    pub(super) fn rest(&mut self, group: GroupId) {
+        if self.groups[group].armed {
+            let told = self.is_releasable(group).then_some(self.groups[group].notice);
+            self.disarm(group);
+            self.groups[group].told = told;
+            self.resting.push(group);
+        }
+    }
+
+    /// Has groups armed again that are to be.
+    pub(super) fn end_rests(&mut self) {
+        for group in std::mem::take(&mut self.resting) {
+            self.note_emptied(group);
+        }
+    }
+
+    /// Whether there is more to tell than before its rest.
+    fn has_news(&mut self, group: GroupId) -> bool {
+        let notice = self.groups[group].notice;
+        self.groups[group].told.take() != Some(notice)
     }
 
     /// Arms what was emptied, and tells of it if it is not in use; hierarchy by hierarchy.
@@ -95,7 +120,9 @@ impl Model {
         emptied.sort_by_key(|&group| self.groups[group].tree);
         self.arm(&emptied);
         for group in emptied {
-            self.tell_if_unused(group);
+            if self.is_releasable(group) && self.has_news(group) {
+                self.tell_if_unused(group);
+            }
         }
     }
 
@@ -118,11 +145,11 @@ impl Model {
     }
 
     fn tell_if_unused(&mut self, group: GroupId) -> bool {
-        let is_new = self.is_releasable(group) && !self.groups[group].is_told;
+        let is_new = self.is_releasable(group) && self.groups[group].notice == 0;
         if is_new {
-            self.groups[group].is_told = true;
-            self.outbox.push(group);
             self.told += 1;
+            self.groups[group].notice = self.told;
+            self.outbox.push(group);
         }
         is_new
     }
@@ -146,7 +173,7 @@ impl Model {
         self.outbox = elsewhere;
         let mut lines = Vec::new();
         for group in here {
-            self.groups[group].is_told = false;
+            self.groups[group].notice = 0;
             lines.push(told(&self.path(group), self.is_releasable(group)));
         }
         lines.sort();
@@ -171,14 +198,14 @@ impl Model {
 
     fn end_notice(&mut self, name: &str) -> Result<GroupId, &'static str> {
         let group = self.notices.remove(name).ok_or("UnknownNotice")?;
-        self.groups[group].is_told = false;
+        self.groups[group].notice = 0;
         Ok(group)
     }
 
     /// Drops every notice and watch, but what nobody has received.
     pub(super) fn forget_notices(&mut self) {
         for group in std::mem::take(&mut self.notices).into_values() {
-            self.groups[group].is_told = false;
+            self.groups[group].notice = 0;
         }
         self.watches.clear();
     }

@@ -45,37 +45,6 @@ impl Model {
         Ok(String::new())
     }
 
-    pub(super) fn bind(&mut self, name: &str, hierarchy: &str) -> Outcome {
-        let index = self.known(name)?;
-        let tree = self.tree_named(hierarchy).ok_or("UnknownHierarchy")?;
-        if self.subsystems[index].tree.is_some() {
-            return Err("Bound".to_owned());
-        }
-        if !self.children(self.trees[tree].root).is_empty() {
-            return Err("Populated".to_owned());
-        }
-        self.move_root(index, Some(tree));
-        Ok(String::new())
-    }
-
-    pub(super) fn unbind(&mut self, name: &str) -> Outcome {
-        let index = self.known(name)?;
-        let tree = self.subsystems[index].tree.ok_or("Unbound")?;
-        if !self.children(self.trees[tree].root).is_empty() {
-            return Err("Populated".to_owned());
-        }
-        self.move_root(index, None);
-        Ok(String::new())
-    }
-
-    /// Moves the root css to a hierarchy, or to the hidden default one.
-    pub(super) fn move_root(&mut self, index: usize, tree: Option<TreeId>) {
-        let root = self.subsystems[index].root;
-        self.subsystems[index].tree = tree;
-        self.css[root].group = tree.map(|tree| self.trees[tree].root);
-        self.call_css(root, Hook::Bound);
-    }
-
     pub(super) fn inject(&mut self, name: &str, hook: Hook, nth: u32, panic: bool) -> Outcome {
         let index = self.known(name)?;
         let action = if panic { Action::Panic } else { Action::Veto };

@@ -29,9 +29,8 @@ impl Model {
         if !self.children(self.trees[tree].root).is_empty() {
             return Err("Busy".to_owned());
         }
-        for index in self.bound_to(tree) {
-            self.move_root(index, None);
-        }
+        let inactive: Vec<_> = self.bound_to(tree).into_iter().map(|index| (index, None)).collect();
+        self.change(&inactive)?;
         self.trees[tree].destroyed = true;
         self.groups[self.trees[tree].root].removed = true;
         for task in &mut self.tasks {
@@ -225,6 +224,7 @@ fn new_group(tree: TreeId, parent: Option<GroupId>, name: &str) -> Group {
         max_descendants: None,
         notifies: false,
         armed: false,
-        is_told: false,
+        notice: 0,
+        told: None,
     }
 }
