@@ -1,17 +1,23 @@
-//! Times, averages and triggers of one group, and of groups above each other, on a virtual clock.
+//! Times and averages of one group, and of groups above each other, on a virtual clock.
 
 use std::{panic, sync::Barrier, time::Duration};
 
-use crossbeam_channel::TryRecvError;
-
 use crate::{
+    cgroup::remove::Removal,
     clock::{Clock, VirtualClock},
+    css::Css,
+    error::HookError,
     pressure::{
         Activity::{Idle, Productive, Stalled},
-        Pressure, PressureStats, Threshold, Trigger,
+        Pressure, PressurePath, PressureStats, Trigger,
+        path::{ActivityGuard, Levels},
     },
+    registry::Registry,
+    subsystem::Subsystem,
     sync::{Arc, Mutex, thread},
 };
+
+mod trigger;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -32,7 +38,7 @@ fn totals(pressure: &Pressure) -> (u64, u64) {
     (some.total, full.total)
 }
 
-fn trigger(pressure: &Pressure, text: &str) -> Trigger {
+fn arm(pressure: &Pressure, text: &str) -> Trigger {
     pressure.trigger(text.parse().expect("a threshold"))
 }
 
@@ -155,18 +161,21 @@ fn averages_do_not_depend_on_who_looks() {
     drop(guards);
 }
 
+/// A clock that says what it is told to.
+struct Unsteady(Mutex<Duration>);
+
+impl Clock for Unsteady {
+    fn now(&self) -> Duration {
+        *self.0.lock()
+    }
+}
+
 #[test]
 fn a_clock_that_jumps_stands_or_goes_back_does_no_harm() {
-    struct Unsteady(Mutex<Duration>);
-    impl Clock for Unsteady {
-        fn now(&self) -> Duration {
-            *self.0.lock()
-        }
-    }
     let clock = Arc::new(Unsteady(Mutex::new(ms(10_000))));
     let set = |now| *clock.0.lock() = now;
     let pressure = Pressure::new(Arc::<Unsteady>::clone(&clock));
-    let trigger = trigger(&pressure, "some 500000 500000");
+    let trigger = arm(&pressure, "some 500000 500000");
     let stall = pressure.stall();
     assert_eq!(totals(&pressure), (0, 0));
     set(ms(0));
@@ -220,15 +229,18 @@ fn a_member_that_is_not_there_changes_nothing_and_is_counted() {
     assert!(format!("{pressure:?}").contains("stalled: 1, productive: 0"));
 }
 
+/// A clock that counts its readings.
+struct Counting(Mutex<u32>);
+
+impl Clock for Counting {
+    fn now(&self) -> Duration {
+        *self.0.lock() += 1;
+        Duration::ZERO
+    }
+}
+
 #[test]
 fn the_clock_is_read_only_where_the_grade_changes() {
-    struct Counting(Mutex<u32>);
-    impl Clock for Counting {
-        fn now(&self) -> Duration {
-            *self.0.lock() += 1;
-            Duration::ZERO
-        }
-    }
     let clock = Arc::new(Counting(Mutex::new(0)));
     let pressure = Pressure::new(Arc::<Counting>::clone(&clock));
     let readings = |what: &dyn Fn()| {
@@ -242,6 +254,64 @@ fn the_clock_is_read_only_where_the_grade_changes() {
     assert_eq!(readings(&|| pressure.shift(Idle, Productive)), 1);
     assert_eq!(readings(&|| drop(pressure.work())), 0);
     assert_eq!(readings(&|| pressure.shift(Stalled, Idle)), 1);
+}
+
+#[test]
+fn the_clock_is_read_once_for_all_levels() {
+    struct Three([Pressure; 3]);
+    impl Levels for Three {
+        fn levels(&self) -> impl Iterator<Item = &Pressure> {
+            self.0.iter()
+        }
+    }
+    let clock = Arc::new(Counting(Mutex::new(0)));
+    let three = Three([(); 3].map(|()| Pressure::new(Arc::<Counting>::clone(&clock))));
+    three.0[0].shift(Idle, Stalled);
+    *clock.0.lock() = 0;
+    let stall = ActivityGuard::new(&three, Idle, Stalled);
+    assert_eq!(*clock.0.lock(), 1, "for two of them, the first stalls already");
+    drop(stall);
+    assert_eq!(*clock.0.lock(), 2);
+}
+
+struct Waits(VirtualClock);
+
+impl Subsystem for Waits {
+    type State = Pressure;
+
+    fn name(&self) -> &str {
+        "waits"
+    }
+
+    fn new_css(&self, _parent: Option<&Css<Pressure>>) -> Result<Pressure, HookError> {
+        Ok(Pressure::new(Arc::new(self.0.clone())))
+    }
+}
+
+#[test]
+fn a_stall_counts_above_and_outlives_its_group() {
+    let clock = VirtualClock::new();
+    let registry = Registry::new();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let waits = registry.register(Waits(clock.clone())).unwrap();
+    waits.bind(&hierarchy).unwrap();
+    let a = hierarchy.root().create_child("a").unwrap();
+    let (b, c) = (a.create_child("b").unwrap(), a.create_child("c").unwrap());
+    let css = |group| registry.read().css(&waits, group).and_then(Css::try_get_online).unwrap();
+    let (root, at_a, at_b, at_c) = (waits.root().unwrap(), css(&a), css(&b), css(&c));
+
+    let worker = PressurePath::new(&*at_c, |state| state).work();
+    let stall = PressurePath::new(css(&b), |state| state).stall();
+    clock.advance(ms(1));
+    b.remove(Removal::Detach).unwrap();
+    clock.advance(ms(2));
+    drop(worker);
+    clock.advance(ms(4));
+    drop(stall);
+    clock.advance(ms(8));
+    assert_eq!([&root, &at_a].map(|css| totals(css)), [(7_000, 4_000); 2]);
+    assert_eq!((totals(&at_b), totals(&at_c)), ((7_000, 7_000), (0, 0)));
+    assert_eq!([&root, &at_a, &at_b, &at_c].map(|css| css.miscounts()), [0; 4]);
 }
 
 /// Begins and ends race; between the rounds, in which the time moves, they do not.
@@ -288,205 +358,6 @@ fn totals_are_exact_however_many_threads_shift() {
     assert_eq!(totals(&pressure), (ROUNDS * 800, ROUNDS * 200));
     assert_eq!(pressure.miscounts(), 0);
     assert!(format!("{pressure:?}").contains("stalled: 0, productive: 0"));
-}
-
-#[test]
-fn a_trigger_fires_when_its_threshold_is_hit_exactly() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 150000 1000000");
-    let _stall = pressure.stall();
-    assert_eq!(pressure.poll(), Some(ms(150)));
-    clock.advance(ms(150) - Duration::from_nanos(1));
-    assert_eq!(pressure.poll(), Some(ms(150)));
-    assert!(!has_message(&trigger));
-    clock.advance(Duration::from_nanos(1));
-    assert_eq!(pressure.poll(), Some(ms(1_150)), "the next one, a window later");
-    assert!(has_message(&trigger) && !has_message(&trigger));
-}
-
-#[test]
-fn a_stall_that_goes_on_is_told_of_once_a_window() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 150000 1000000");
-    let _stall = pressure.stall();
-    let mut told = Vec::new();
-    for now in 1..=5_000 {
-        clock.advance(ms(1));
-        pressure.poll();
-        if has_message(&trigger) {
-            told.push(now);
-        }
-    }
-    assert_eq!(told, [150, 1_150, 2_150, 3_150, 4_150]);
-}
-
-#[test]
-fn whoever_follows_the_deadlines_misses_nothing() {
-    for text in ["some 150000 1000000", "full 500000 500000", "some 9999999 10000000"] {
-        let (clock, pressure) = scene();
-        let trigger = trigger(&pressure, text);
-        let threshold: Threshold = text.parse().unwrap();
-        assert_eq!(pressure.poll(), None, "nobody stalls");
-        // Something in the window before, so that the next one takes it into account.
-        let stall = pressure.stall();
-        clock.advance(threshold.stall() / 3);
-        drop(stall);
-        clock.advance(threshold.window() - threshold.stall() / 4);
-        let _stall = pressure.stall();
-        for _ in 0..5 {
-            let deadline = pressure.poll().expect("it will be due");
-            let left = deadline - clock.now();
-            assert!(!left.is_zero());
-            clock.advance(left - Duration::from_nanos(1));
-            assert_eq!(pressure.poll(), Some(deadline), "{text}");
-            assert!(!has_message(&trigger), "{text} early");
-            clock.advance(Duration::from_nanos(1));
-            pressure.poll();
-            assert!(has_message(&trigger), "{text} late");
-        }
-    }
-}
-
-#[test]
-fn stall_that_spans_two_windows_counts_in_part() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 200000 1000000");
-    clock.advance(ms(900));
-    let stall = pressure.stall();
-    clock.advance(ms(100));
-    drop(stall);
-    assert!(!has_message(&trigger));
-    // A tenth into the next window 90 of those 100 ms count.
-    clock.advance(ms(100));
-    let stall = pressure.stall();
-    clock.advance(ms(100));
-    // Two tenths in, 80 count, and 100 of this window.
-    assert_eq!(pressure.poll(), Some(ms(1_200) + Duration::from_nanos(22_222_223)));
-    assert!(!has_message(&trigger));
-    clock.advance(Duration::from_nanos(22_222_223)); // 20 / (1 - 0.1)
-    drop(stall);
-    assert!(has_message(&trigger));
-}
-
-#[test]
-fn stall_of_two_windows_ago_does_not_count() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "full 200000 500000");
-    let stall = pressure.stall();
-    clock.advance(ms(199));
-    drop(stall);
-    clock.advance(ms(801));
-    let stall = pressure.stall();
-    clock.advance(ms(199));
-    drop(stall);
-    assert!(!has_message(&trigger));
-}
-
-#[test]
-fn what_comes_too_soon_after_a_message_is_told_later() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 100000 1000000");
-    let stall = pressure.stall();
-    clock.advance(ms(100));
-    drop(stall);
-    assert!(has_message(&trigger));
-    assert_eq!(pressure.poll(), None, "told is told");
-    clock.advance(ms(400));
-    let stall = pressure.stall();
-    clock.advance(ms(1));
-    drop(stall);
-    assert!(!has_message(&trigger), "within a window of the last message");
-    assert_eq!(pressure.poll(), Some(ms(1_100)), "nobody stalls, but one is due");
-    clock.advance(ms(599));
-    pressure.poll();
-    assert!(has_message(&trigger));
-    clock.advance(ms(10_000));
-    assert_eq!(pressure.poll(), None);
-    assert!(!has_message(&trigger));
-}
-
-#[test]
-fn a_trigger_is_armed_again_after_a_quiet_time() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 100000 1000000");
-    for _ in 0..3 {
-        let stall = pressure.stall();
-        clock.advance(ms(99));
-        drop(stall);
-        assert!(!has_message(&trigger));
-        let stall = pressure.stall();
-        clock.advance(ms(1));
-        drop(stall);
-        assert!(has_message(&trigger));
-        clock.advance(ms(5_000));
-    }
-}
-
-#[test]
-fn a_trigger_counts_from_when_it_was_made() {
-    let (clock, pressure) = scene();
-    let _stall = pressure.stall();
-    clock.advance(ms(5_000));
-    let trigger = trigger(&pressure, "some 100000 1000000");
-    assert_eq!(pressure.poll(), Some(ms(5_100)));
-    assert!(!has_message(&trigger));
-}
-
-#[test]
-fn some_and_full_have_their_own_triggers() {
-    let (clock, pressure) = scene();
-    let some = trigger(&pressure, "some 100000 1000000");
-    let full = trigger(&pressure, "full 100000 1000000");
-    let _worker = pressure.work();
-    let stall = pressure.stall();
-    clock.advance(ms(1_000));
-    drop(stall);
-    assert!(has_message(&some) && !has_message(&full));
-}
-
-#[test]
-fn a_message_that_nobody_hears_is_not_piled_up() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 100000 1000000");
-    let _stall = pressure.stall();
-    for _ in 0..10 {
-        clock.advance(ms(1_000));
-        pressure.poll();
-    }
-    assert_eq!(trigger.messages().len(), 1);
-}
-
-#[test]
-fn a_trigger_is_gone_with_its_handle() {
-    let (clock, pressure) = scene();
-    let first = trigger(&pressure, "some 100000 1000000");
-    let second = trigger(&pressure, "some 200000 1000000");
-    let messages = first.messages().clone();
-    let _stall = pressure.stall();
-    assert_eq!(pressure.poll(), Some(ms(100)));
-    drop(first);
-    assert_eq!(messages.try_recv(), Err(TryRecvError::Disconnected));
-    assert_eq!(pressure.poll(), Some(ms(200)), "the other one is still there");
-    let third = trigger(&pressure, "some 300000 1000000");
-    drop(second);
-    assert_eq!(pressure.poll(), Some(ms(300)));
-    clock.advance(ms(300));
-    pressure.poll();
-    assert!(has_message(&third));
-    drop(third);
-    assert_eq!(pressure.poll(), None);
-}
-
-#[test]
-fn a_trigger_ends_with_its_group() {
-    let (clock, pressure) = scene();
-    let trigger = trigger(&pressure, "some 100000 1000000");
-    let stall = pressure.stall();
-    clock.advance(ms(100));
-    drop(stall);
-    drop(pressure);
-    assert!(has_message(&trigger), "what was sent is received");
-    assert_eq!(trigger.messages().try_recv(), Err(TryRecvError::Disconnected));
 }
 
 #[test]
