@@ -9,7 +9,12 @@ use fief_core::{
     Activity, Clock, Css, CssRef, HookError, Pressure, PressureKind, PressureLine, PressurePath,
     Registry, Subsystem, Threshold, Trigger, VirtualClock,
 };
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::select,
+    test_runner::{Config, FileFailurePersistence},
+};
 
 /// A step of the simulation, in ms; all times are multiples of it.
 const STEP: u64 = 10;
@@ -37,7 +42,7 @@ enum Op {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn pressure_is_what_a_simulation_finds(ops in vec(op(), 1..60)) {
@@ -88,6 +93,11 @@ proptest! {
             prop_assert!(trigger.messages().try_recv().is_ok(), "late");
         }
     }
+}
+
+fn config() -> Config {
+    let file = FileFailurePersistence::Direct("proptest-regressions/pressure.txt");
+    Config { failure_persistence: Some(Box::new(file)), ..Config::default() }
 }
 
 fn op() -> impl Strategy<Value = Op> {
