@@ -5,9 +5,9 @@
 //! group below; `rebind.rs` publishes it.
 
 use crate::{
-    cgroup::name,
+    cgroup::{Node, name},
     controller::{AnyController, Controller, Identity, Instance, Registered, sealed::Part},
-    css::{AnyCss, State},
+    css::{AnyCss, State, cells::CssId},
     error::{BindError, CapacityError, RegisterError, UnregisterError},
     hierarchy::{Hier, Hierarchy},
     lifecycle::{self, BirthError},
@@ -18,6 +18,7 @@ use crate::{
     },
     subsystem::Subsystem,
     sync::Arc,
+    task::birth,
     world::column::{Column, ROOT},
 };
 
@@ -54,9 +55,8 @@ pub(crate) fn register<S: Subsystem>(
         is_registered: true,
     };
     tree.controllers.insert(bound.clone());
-    match lifecycle::bear(engine, &mut tree, &root, std::slice::from_ref(&bound), engine.counting())
-    {
-        Ok(born) => bound.column.set(ROOT, born.first().map(|(css, _)| css.core().id)),
+    match bear_root(engine, &mut tree, &root, &bound) {
+        Ok(id) => bound.column.set(ROOT, id),
         Err(error) => {
             tree.controllers[index].is_registered = false;
             let unused = take_if_unused(&mut tree, index);
@@ -73,6 +73,27 @@ pub(crate) fn register<S: Subsystem>(
     crate::trace::event!("register", subsystem = %registered.identity().name, "registered");
     drop(tree);
     Ok(Controller::new(Arc::clone(owner), registered))
+}
+
+/// Makes the root css, and has the controller agree to the tasks that there are; returns its id.
+fn bear_root(
+    engine: &Engine,
+    tree: &mut Tree,
+    root: &Arc<Node>,
+    bound: &Bound,
+) -> Result<Option<CssId>, BirthError> {
+    let controllers = std::slice::from_ref(bound);
+    let born = lifecycle::bear(engine, tree, root, controllers, engine.counting())?;
+    let mut tasks: Vec<_> = engine.tasks.lock().iter().map(|(_, it)| Arc::clone(it)).collect();
+    tasks.sort_by_key(|task| task.member.id);
+    for (css, _) in &born {
+        if let Err(veto) = birth::admit(engine, &tasks, (css, bound)) {
+            lifecycle::drain(engine, &born);
+            lifecycle::bury(engine, &born);
+            return Err(BirthError::Vetoed(veto));
+        }
+    }
+    Ok(born.first().map(|(css, _)| css.core().id))
 }
 
 fn refusal(name: &str, error: BirthError) -> RegisterError {

@@ -147,6 +147,8 @@ pub trait Subsystem: Send + Sync + 'static {
 
     /// Decides whether a task may come into being in the group of `css`.
     ///
+    /// Asked for every task that there is, too, as the subsystem is registered: they are at its root css.
+    ///
     /// # Errors
     ///
     /// Any refusal; the task is then not created, and `cancel_fork` follows for the controllers that
@@ -161,7 +163,7 @@ pub trait Subsystem: Send + Sync + 'static {
         let _ = (css, task);
     }
 
-    /// Sees a new task, which is a member already.
+    /// Sees a new task, which is a member already; or one that was there before the subsystem.
     fn fork(&self, css: &Css<Self::State>, task: &Member) {
         let _ = (css, task);
     }

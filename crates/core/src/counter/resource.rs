@@ -220,7 +220,7 @@ impl<T> Resource<T> {
         let Refused { level, current, max } = refused;
         let path = ancestors(css).nth(level).unwrap_or(css).path();
         let Self { file, unit, .. } = *self;
-        ChargeError { cgroup: path, file, unit, current, max, asked: amount }
+        ChargeError { cgroup: path, file, unit, current, max, asked: amount, level }
     }
 }
 

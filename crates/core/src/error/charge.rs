@@ -23,6 +23,8 @@ pub struct ChargeError {
     pub max: Limit,
     /// How much was asked for.
     pub asked: u64,
+    /// How many levels above the group charged that is: 0 for the group itself.
+    pub level: usize,
 }
 
 /// Puts a blank before a word, if there is one.

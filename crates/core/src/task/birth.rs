@@ -51,6 +51,29 @@ pub(crate) fn create(
     Ok(Task { owner: Arc::clone(owner), shared: Some(shared) })
 }
 
+/// Has a controller that comes agree to the tasks that there are, all of them at its root css; on a refusal
+/// cancels those it had agreed to, in order.
+pub(crate) fn admit(
+    engine: &Engine,
+    tasks: &[Arc<TaskShared>],
+    (css, bound): (&Arc<dyn AnyCss>, &Bound),
+) -> Result<(), Veto> {
+    let run = |step, task: &TaskShared| bound.instance.bear(step, &task.member, &**css);
+    for (index, task) in tasks.iter().enumerate() {
+        if let Err(cause) = run(Birth::Can, task) {
+            for task in &tasks[..index] {
+                engine.tolerate("cancel", run(Birth::Cancel, task));
+            }
+            let (cgroup, subsystem) = (css.core().group().path(), bound.identity().name.clone());
+            return Err(Veto { cgroup, subsystem, hook: "can_fork", cause });
+        }
+    }
+    for task in tasks {
+        engine.tolerate("fork", run(Birth::Fork, task));
+    }
+    Ok(())
+}
+
 /// Refuses groups of another registry, and two of one hierarchy.
 fn check(owner: &Arc<Owner>, name: &str, cgroups: &[&Cgroup]) -> Result<(), CreateTaskError> {
     for (index, cgroup) in cgroups.iter().enumerate() {

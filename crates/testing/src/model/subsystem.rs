@@ -30,6 +30,12 @@ impl Model {
         self.subsystems.push(Subsystem { name, registered: true, root, tree: None, plan });
         self.call(index, Hook::NewCss, "root").ok();
         self.call(index, Hook::Online, "/").ok();
+        for hook in [Hook::CanFork, Hook::Fork] {
+            for task in 0..self.tasks.len() {
+                let at = format!("{} at /", self.tasks[task].name);
+                self.call(index, hook, &at).ok();
+            }
+        }
         Ok(String::new())
     }
 
