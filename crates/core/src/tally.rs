@@ -313,6 +313,18 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_count_at_once_lose_nothing() {
+        let (root, each) = (Tally::<1>::new(), 300_000);
+        let web = Tally::below(&root);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..each).for_each(|_| web.add(0, 1)));
+            }
+        });
+        assert_eq!((web.own(), root.total()), ([4 * each], [4 * each]));
+    }
+
+    #[test]
     #[should_panic(expected = "kind 2 of events in a tally of 2")]
     fn a_kind_that_there_is_not_is_refused() {
         Tally::<2>::new().add(2, 1);

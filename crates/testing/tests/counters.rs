@@ -4,7 +4,7 @@
 
 use std::{
     collections::VecDeque,
-    env,
+    env, hint,
     sync::{
         Barrier as Meeting,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -577,43 +577,77 @@ fn race_66_set_max_vs_try_charge_store_load() {
     for barrier in [Barrier::Auto, Barrier::Fence] {
         let (_registry, hierarchy, controller) = world(barrier, Reclaimer::Manual);
         let root = controller.css(&hierarchy.root()).expect("online");
-        let start = Meeting::new(3);
-        let charge = || {
-            start.wait();
-            let granted = (0..12).filter(|_| PERMITS.try_charge(&root, 1).is_ok()).count();
-            start.wait(); // all have charged, and the setter has looked
-            start.wait();
-            PERMITS.uncharge(&root, granted as u64);
-        };
-        let rounds = 1_000;
-        let mut violations: Vec<String> = Vec::new();
+        let (round, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let mut violations = Vec::<String>::new();
         thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..rounds {
-                        charge();
-                        start.wait();
-                    }
-                });
-            }
-            for round in 0..rounds {
-                root.held.set_max(Limit::At(20));
-                start.wait();
-                for _ in 0..round % 97 {
-                    std::hint::spin_loop();
+            scope.spawn(|| {
+                for number in 1..=ROUNDS {
+                    wait_for(&round, 2 * number - 1);
+                    let granted = (0..30).filter(|_| PERMITS.try_charge(&root, 1).is_ok()).count();
+                    done.store(2 * number - 1, Ordering::Release);
+                    wait_for(&round, 2 * number);
+                    PERMITS.uncharge(&root, granted as u64);
+                    done.store(2 * number, Ordering::Release);
                 }
-                let max = round % 20;
+            });
+            for number in 1..=ROUNDS {
+                root.held.set_max(Limit::At(30));
+                round.store(2 * number - 1, Ordering::Release);
+                for _ in 0..number % 60 {
+                    hint::spin_loop();
+                }
+                let max = number % 7;
                 let found = root.held.set_max(Limit::At(max));
-                start.wait();
+                wait_for(&done, 2 * number - 1);
                 let current = root.held.current();
                 if current > max.max(found) {
                     violations.push(format!("{current} in use, {found} found, {max} the max"));
                 }
-                start.wait();
-                start.wait();
+                round.store(2 * number, Ordering::Release);
+                wait_for(&done, 2 * number);
             }
         });
         assert_eq!(violations, [""; 0]);
         assert_eq!(root.held.current(), 0);
     }
+}
+
+const ROUNDS: u64 = 3_000;
+
+/// Waits until `word` is `value`, mostly for less than it takes to sleep.
+fn wait_for(word: &AtomicU64, value: u64) {
+    for turn in 1_u64.. {
+        if word.load(Ordering::Acquire) == value {
+            return;
+        }
+        if turn.is_multiple_of(1 << 12) { thread::yield_now() } else { hint::spin_loop() }
+    }
+}
+
+/// Two want the one unit: never has more than one got it.
+#[test]
+fn a_usage_is_never_seen_above_its_max() {
+    let (_registry, hierarchy, controller) = world(Barrier::Auto, Reclaimer::Manual);
+    let root = controller.css(&hierarchy.root()).expect("online");
+    root.held.set_max(Limit::At(1));
+    let contend = || {
+        let (mut granted, mut most) = (0, 0);
+        for _ in 0..100_000 {
+            let is_granted = PERMITS.try_charge(&root, 1).is_ok();
+            most = most.max(root.held.current());
+            if is_granted {
+                granted += 1;
+                PERMITS.uncharge(&root, 1);
+            }
+        }
+        (granted, most)
+    };
+    let outcomes = thread::scope(|scope| {
+        [scope.spawn(contend), scope.spawn(contend)].map(|thread| thread.join().expect("counts"))
+    });
+    for (granted, most) in outcomes {
+        assert!(granted > 0 && most == 1, "{granted} granted, {most} seen");
+    }
+    let stats = root.held.stats();
+    assert_eq!((stats.current, stats.peak, stats.accounting_bugs), (0, 1, 0));
 }
