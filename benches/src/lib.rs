@@ -14,6 +14,7 @@ pub mod forest;
 pub mod pair;
 pub mod race;
 pub mod handed;
+pub mod charged;
 pub mod armed;
 pub mod lifecycle;
 pub mod farewell;

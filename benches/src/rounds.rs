@@ -6,6 +6,7 @@ use fief_core::{Registry, Removal};
 
 use crate::{
     armed::{Armed, clone_and_drop},
+    charged::{Charge, Count},
     farewell::{self, Readers},
     forest::{Forest, manual},
     handed::{self, Dropper},
@@ -13,7 +14,7 @@ use crate::{
         barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, refusal, removal,
     },
     notices::{BATCH, End, delays, edges},
-    pair::{ArcClone, CssClone, CssTryGet, Guard, Pair, UpgradeAlone, UpgradeUnder},
+    pair::{ArcClone, Atomic, CssClone, CssTryGet, Guard, Pair, UpgradeAlone, UpgradeUnder},
     question::Figures,
     race,
     statistic::median,
@@ -67,6 +68,7 @@ impl Rounds {
     pub fn round(&mut self, figures: &mut Figures, memory: &[(&'static str, f64)]) {
         let mut steps: Vec<fn(&Self, &mut Figures)> = vec![
             Self::references,
+            Self::charges,
             Self::armed,
             Self::handed,
             Self::kills,
@@ -105,6 +107,14 @@ impl Rounds {
         measure("upgrade", &[&UpgradeUnder::new(&self.forest)]);
         measure("upgrade alone", &[&UpgradeAlone::new(&self.forest)]);
         measure("guard", &[&Guard(Registry::clone(&self.forest.registry))]);
+    }
+
+    fn charges(&self, figures: &mut Figures) {
+        let adds = Atomic::default();
+        figures.put("two adds", race::nanoseconds(&[&adds], PAIRS));
+        figures.put("charge", race::nanoseconds(&[&Charge::new(1)], PAIRS));
+        figures.put("charge, 3 levels", race::nanoseconds(&[&Charge::new(3)], PAIRS));
+        figures.put("two events", race::nanoseconds(&[&Count::new(3)], PAIRS));
     }
 
     fn armed(&self, figures: &mut Figures) {
