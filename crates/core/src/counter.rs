@@ -48,11 +48,7 @@ pub(crate) mod resource;
 use std::ops::Deref;
 
 use crate::{
-    sync::{
-        AtomicU64, Ordering,
-        barrier::{self, Barrier},
-        skip,
-    },
+    sync::{AtomicU64, Ordering, barrier, skip},
     units::Limit,
 };
 
@@ -127,15 +123,15 @@ impl Counter {
     #[must_use]
     #[cfg(not(loom))]
     pub fn new() -> Self {
-        Self::with_barrier(Barrier::Auto)
+        Self::with_barrier(barrier::Barrier::Auto)
     }
 
     /// Makes a counter with nothing in use and no bound, whose charges pay for `barrier`.
     ///
-    /// [`Barrier::Fence`] is for processes that forbid themselves `membarrier(2)` after they started.
+    /// [`Barrier::Fence`](barrier::Barrier::Fence) is for processes that forbid themselves `membarrier(2)` after they started.
     #[must_use]
     #[cfg(not(loom))]
-    pub fn with_barrier(barrier: Barrier) -> Self {
+    pub fn with_barrier(barrier: barrier::Barrier) -> Self {
         Self::make(barrier.is_asymmetric())
     }
 
@@ -494,6 +490,7 @@ const fn limit(max: u64) -> Limit {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::barrier::Barrier;
 
     fn try_charge_one(counter: &Counter, amount: u64) -> Result<(), Refused> {
         try_charge([counter].into_iter(), amount)

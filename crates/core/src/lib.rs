@@ -87,6 +87,8 @@
 //! | [`Task::css`] | lock-free (2) | a guard of its own in place of the stores |
 //! | [`Registry::read`] and its drop | wait-free, but for a very rare retry | two locked instructions |
 //! | drop the last reference to such a css | lock-free | three exchanges, at most one system call |
+//! | [`Resource::try_charge`], and to give that back | lock-free; wait-free | one locked instruction a level |
+//! | count an event in a [`Tally`] | wait-free | a plain add on a word of the thread's own |
 //! | create, remove, bind, join, drop of a [`Task`] | one lock for the registry | hooks run under it |
 //!
 //! (1) The first take near a css may lock and allocate for a moment; [`prepare_thread`] does so ahead.
