@@ -17,7 +17,8 @@ use crate::report::Outcome;
 mod listing;
 
 /// The functions that the example has at least.
-const PROBES: [&str; 4] = ["probe_clone", "probe_drop", "probe_try_get", "probe_try_get_online"];
+const PROBES: [&str; 5] =
+    ["probe_clone", "probe_drop", "probe_try_get", "probe_try_get_online", "probe_cache_css"];
 
 /// Emits the example's assembly and checks it.
 ///

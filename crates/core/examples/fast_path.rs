@@ -4,9 +4,10 @@
 
 use std::hint::black_box;
 
-use fief_core::{Css, CssRef, HookError, Registry, Subsystem};
+use fief_core::{Cache, Controller, Css, CssRef, HookError, Registry, Subsystem, Task};
 
-struct Unit;
+/// A subsystem of numbers.
+pub struct Unit;
 
 impl Subsystem for Unit {
     type State = u64;
@@ -44,11 +45,24 @@ pub fn probe_try_get_online(css: &Css<u64>) -> Option<CssRef<u64>> {
     css.try_get_online()
 }
 
+/// `task_get_css`, through a cache.
+#[inline(never)]
+pub fn probe_cache_css(
+    cache: &Cache,
+    controller: &Controller<Unit>,
+    task: &Task,
+) -> Option<CssRef<u64>> {
+    cache.css(controller, task)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let registry = Registry::new();
-    let root = registry.register(Unit)?.root().ok_or("registered")?;
+    let unit = registry.register(Unit)?;
+    let root = unit.root().ok_or("registered")?;
+    let task = registry.create_task("member")?;
     probe_drop(black_box(probe_clone(black_box(&root))));
     black_box(probe_try_get(black_box(&root)));
     black_box(probe_try_get_online(black_box(&root)));
+    black_box(probe_cache_css(black_box(&registry.cache()), &unit, black_box(&task)));
     Ok(())
 }

@@ -283,7 +283,7 @@ impl Engine {
     ///
     /// # Concurrency
     ///
-    /// Blocks as long as a guard of such a world is held. That cannot be a deadlock: whoever holds a
+    /// Blocks as long as a guard of such a world is held, or a lookup by a cache under way. That cannot be a deadlock: whoever holds a
     /// guard never waits for the structural lock (structural calls are refused, and a task's drop is
     /// handed over), and the calling thread holds none.
     pub(crate) fn wait_for_readers(&self, tree: &mut Tree, number: u64) {
@@ -385,7 +385,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        Registry, Removal, registry::Owner, sync::barrier::Barrier, world::guard::ReadGuard,
+        Registry, Removal,
+        registry::Owner,
+        sync::{AtomicBool, barrier::Barrier},
+        world::{cache::Cache, guard::ReadGuard},
     };
 
     fn owner() -> Arc<Owner> {
@@ -429,6 +432,33 @@ mod tests {
             assert!(engine.is_locked(), "it waits under the lock");
             go.send(()).expect("the reader waits");
             is_done.recv_timeout(Duration::from_secs(30)).expect("the guard is gone");
+        });
+    }
+
+    #[test]
+    fn a_parked_cache_is_not_waited_for_under_the_lock_and_a_lookup_is() {
+        let owner = owner();
+        let engine = &owner.engine;
+        let parked = Cache::new(&engine.views, engine.is_asymmetric());
+        drop(parked.enter());
+        republish(engine).expect("no guard is held");
+        let (entered, is_entered) = mpsc::channel();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let over = &over;
+            scope.spawn(move || {
+                let cache = Cache::new(&engine.views, engine.is_asymmetric());
+                let pin = cache.enter();
+                entered.send(pin.is_some()).expect("somebody waits");
+                thread::sleep(Duration::from_millis(30));
+                // Ordering: Relaxed: the end of the lookup that follows releases it.
+                over.store(true, Ordering::Relaxed);
+                drop(pin);
+            });
+            let is_waited_for = is_entered.recv().expect("it enters");
+            republish(engine).expect("no guard is held here");
+            // Ordering: Relaxed: the end of the lookup was seen.
+            assert!(over.load(Ordering::Relaxed) || !is_waited_for);
         });
     }
 

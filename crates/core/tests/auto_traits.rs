@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use fief_core::{
-    ActivityGuard, AgentCommand, AgentError, AgentFailure, AgentStats, Cgroup, Charge, ChargeError,
-    ControlFile, Controller, Counter, CreateError, Css, CssRef, Event, FileInfo, Hierarchy,
-    HookError, MonotonicClock, Notice, Pressure, PressurePath, PressureStats, ReadFileError,
-    ReadGuard, Registry, ReleaseAgent, RemoveError, Resource, Subsystem, Tally, Task, Threshold,
-    Trigger, VirtualClock, Watch, WeakCss, WriteFileError, file::InputError,
+    ActivityGuard, AgentCommand, AgentError, AgentFailure, AgentStats, Cache, Cgroup, Charge,
+    ChargeError, ControlFile, Controller, Counter, CreateError, Css, CssRef, Event, FileInfo,
+    Hierarchy, HookError, MonotonicClock, Notice, Pressure, PressurePath, PressureStats,
+    ReadFileError, ReadGuard, Registry, ReleaseAgent, RemoveError, Resource, Subsystem, Tally,
+    Task, Threshold, Trigger, VirtualClock, Watch, WeakCss, WriteFileError, file::InputError,
 };
 
 struct Unit;
@@ -82,8 +82,9 @@ fn handles_go_to_any_thread() {
 }
 
 #[test]
-fn a_guard_stays_where_it_was_taken() {
+fn a_guard_and_a_cache_stay_where_they_were_made() {
     is_neither!(ReadGuard<'static>);
+    is_neither!(Cache);
 }
 
 #[test]

@@ -166,3 +166,32 @@ fn notices_and_watches_can_be_dropped_in_a_forked_child() {
         is_over.store(true, Ordering::Relaxed);
     });
 }
+
+/// Another thread makes caches and publishes as the process forks: the child waits for neither.
+#[test]
+fn a_forked_child_looks_up_through_caches() {
+    let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+    let controller = registry.register(Unit).unwrap();
+    let task = registry.create_task("t").unwrap();
+    let cache = registry.cache();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                drop(registry.cache());
+                registry.synchronize().unwrap();
+            }
+        });
+        for _ in 0..100 {
+            let there = registry.cache();
+            let status = in_child(|| {
+                let found = cache.css(&controller, &task).is_some();
+                let own = registry.cache();
+                drop(there);
+                found && own.css(&controller, &task).is_some() && task.css(&controller).is_some()
+            });
+            assert_eq!(status, 0);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}

@@ -249,3 +249,80 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache").field("has_slot", &self.slot.is_some()).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{sync::thread, world::publish::Graces};
+
+    /// A cache, with a slot where there is `membarrier`.
+    fn scene() -> (Arc<Views>, Cache, Graces<u32>) {
+        let views = Arc::new(Views::new(World::default()));
+        let cache = Cache::new(&views, barrier::Barrier::Auto.is_asymmetric());
+        (views, cache, Graces::new())
+    }
+
+    #[test]
+    fn a_lookup_under_way_is_waited_for_and_a_parked_cache_is_not() {
+        let (views, cache, mut graces) = scene();
+        let Some(pin) = cache.enter() else { return };
+        let old = pointer_of(&pin);
+        let first = graces.open(views.swap(World::default()), vec![1]);
+        let second = graces.open(views.swap(World::default()), vec![2]);
+        assert_eq!(graces.close(), Vec::<u32>::new());
+        assert_eq!(pointer_of(&pin), old, "the world stays what it was");
+        drop(pin);
+        assert_eq!(graces.close(), [1, 2]);
+        assert!(graces.is_closed(first) && graces.is_closed(second));
+        graces.open(views.swap(World::default()), vec![3]);
+        assert_eq!(graces.close(), [3], "the cache is parked");
+    }
+
+    #[test]
+    fn a_later_lookup_is_not_waited_for() {
+        let (views, cache, mut graces) = scene();
+        let Some(pin) = cache.enter() else { return };
+        graces.open(views.swap(World::default()), vec![1]);
+        drop(pin);
+        let later = cache.enter();
+        assert!(later.is_some());
+        assert_eq!(graces.close(), [1]);
+        graces.open(views.swap(World::default()), vec![2]);
+        assert!(graces.close().is_empty());
+        drop(later);
+        drop(cache);
+        assert_eq!(graces.close(), [2]);
+    }
+
+    #[test]
+    fn a_lookup_inside_another_takes_a_guard() {
+        let (_, cache, _) = scene();
+        let outer = cache.enter();
+        assert!(cache.enter().is_none());
+        drop(outer);
+        assert_eq!(cache.enter().is_some(), cache.slot.is_some());
+    }
+
+    #[test]
+    fn slots_of_caches_that_are_gone_are_forgotten() {
+        let (views, cache, _) = scene();
+        for _ in 0..10 {
+            drop(Cache::new(&views, cache.slot.is_some()));
+        }
+        let (there, has_slot) = (Arc::clone(&views), cache.slot.is_some());
+        let other = thread::spawn(move || drop(Cache::new(&there, has_slot)));
+        other.join().expect("no panic");
+        drop(views.door().laggards());
+        assert_eq!(views.door().slots.lock().len(), usize::from(cache.slot.is_some()));
+    }
+
+    #[test]
+    fn a_slot_has_its_lines_to_itself() {
+        assert_eq!((size_of::<Slot>(), align_of::<Slot>()), (128, 128));
+        assert_eq!((size_of::<Current>(), align_of::<Current>()), (128, 128));
+    }
+
+    fn pointer_of(pin: &Pin<'_>) -> *const World {
+        pin.world()
+    }
+}

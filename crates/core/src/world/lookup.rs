@@ -174,3 +174,57 @@ fn look_again_slow<S: Subsystem>(
         before = Some(identity);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        HookError, Reclaimer, Registry,
+        css::{switch, thread},
+    };
+
+    struct Unit;
+
+    impl Subsystem for Unit {
+        type State = ();
+
+        fn name(&self) -> &str {
+            "unit"
+        }
+
+        fn new_css(&self, _parent: Option<&Css<()>>) -> Result<(), HookError> {
+            Ok(())
+        }
+    }
+
+    /// Race 14 of the kernel's: a member of a group that is dying and stays so finds something usable.
+    #[test]
+    fn a_member_of_a_dying_group_finds_the_nearest_ancestor_s_css() {
+        let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+        let hierarchy = registry.create_hierarchy("h").expect("the name is free");
+        let controller = registry.register(Unit).expect("the name is free");
+        controller.bind(&hierarchy).expect("no groups yet");
+        let mut path = vec![hierarchy.root()];
+        for name in ["a", "b", "c"] {
+            let below = path[path.len() - 1].create_child(name).expect("the name is free");
+            path.push(below);
+        }
+        let task = registry.create_task("task").expect("nobody refuses");
+        task.join(&path[3]).expect("nobody refuses");
+        let cache = registry.cache();
+        let found = || {
+            let found = task.css(&controller).map(|css| css.path());
+            assert_eq!(cache.css(&controller, &task).map(|css| css.path()), found);
+            found
+        };
+        assert_eq!(found().as_deref(), Some("/a/b/c"));
+        for (index, expected) in [(3, Some("/a/b")), (2, Some("/a")), (1, Some("/")), (0, None)] {
+            let css = registry.read().css(&controller, &path[index]).and_then(Css::try_get);
+            let counted = css.expect("online").core_of().counted();
+            switch::kill(thread::domain(), &[counted], |_| ());
+            assert_eq!(found().as_deref(), expected);
+        }
+        #[expect(clippy::mem_forget, reason = "with css that are shown and killed it cannot end")]
+        std::mem::forget((registry, hierarchy, controller, path, task));
+    }
+}
