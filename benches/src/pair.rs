@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use fief_core::{Controller, CssRef, Registry, WeakCss};
+use fief_core::{Controller, Css, CssRef, Registry, Task, WeakCss};
 use parking_lot::RwLock;
 
 use crate::forest::{Empty, Forest};
@@ -195,7 +195,7 @@ impl Pair for Guard {
 pub struct Lookup {
     registry: Registry,
     controller: Controller<Empty>,
-    tasks: Vec<fief_core::Task>,
+    tasks: Vec<Task>,
     per_guard: u64,
 }
 
@@ -221,9 +221,98 @@ impl Pair for Lookup {
                 place = place.wrapping_mul(5).wrapping_add(1) & mask;
                 let task = &self.tasks[place % self.tasks.len()];
                 let css = guard.task_css(&self.controller, task);
-                drop(black_box(css.and_then(fief_core::Css::try_get)));
+                drop(black_box(css.and_then(Css::try_get)));
             }
             left -= self.per_guard.min(left);
         }
+    }
+}
+
+/// The css of a task found, counted and let go again.
+#[derive(Debug)]
+pub struct TaskCss {
+    registry: Registry,
+    controller: Controller<Empty>,
+    tasks: Vec<Task>,
+    way: Way,
+}
+
+/// How a task's css is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Way {
+    /// By `Task::css`, which takes a guard of its own.
+    Alone,
+    /// Under a guard for sixteen lookups.
+    Guarded,
+    /// Through a cache that the thread keeps.
+    Cached,
+}
+
+/// In which order tasks are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// As they were made.
+    InTurn,
+    /// In one that no prefetcher knows.
+    Shuffled,
+}
+
+impl TaskCss {
+    /// Looks up a member of each group of `forest`.
+    #[must_use]
+    pub fn new(forest: &Forest, way: Way, order: Order) -> Self {
+        let registry = Registry::clone(&forest.registry);
+        let controller = Controller::clone(&forest.controllers[0]);
+        let mut tasks = forest.tasks();
+        if order == Order::Shuffled {
+            shuffle(&mut tasks);
+        }
+        Self { registry, controller, tasks, way }
+    }
+}
+
+impl Pair for TaskCss {
+    fn run(&self, pairs: u64) {
+        let mut turns = self.tasks.iter().cycle().map(black_box);
+        let mut left = usize::try_from(pairs).expect("a batch is small");
+        match self.way {
+            Way::Alone => {
+                for task in turns.take(left) {
+                    drop(black_box(task.css(&self.controller)));
+                }
+            }
+            Way::Cached => {
+                let cache = self.registry.cache();
+                for task in turns.take(left) {
+                    drop(black_box(cache.css(&self.controller, task)));
+                }
+            }
+            Way::Guarded => {
+                while left > 0 {
+                    let some = left.min(16);
+                    left -= some;
+                    let guard = self.registry.read();
+                    for task in turns.by_ref().take(some) {
+                        let css = guard.task_css(&self.controller, task);
+                        drop(black_box(css.and_then(Css::try_get_online)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Puts `tasks` into an order that no prefetcher knows, the same each time.
+fn shuffle(tasks: &mut [Task]) {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for last in (1..tasks.len()).rev() {
+        // Marsaglia's xorshift, 2003.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let among = u64::try_from(last + 1).expect("a vector is not that long");
+        tasks.swap(last, usize::try_from(random % among).expect("less than its length"));
     }
 }

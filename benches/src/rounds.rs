@@ -14,7 +14,10 @@ use crate::{
         barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, refusal, removal,
     },
     notices::{BATCH, End, delays, edges},
-    pair::{ArcClone, Atomic, CssClone, CssTryGet, Guard, Pair, UpgradeAlone, UpgradeUnder},
+    pair::{
+        ArcClone, Atomic, CssClone, CssTryGet, Guard, Order, Pair, TaskCss, UpgradeAlone,
+        UpgradeUnder, Way,
+    },
     question::Figures,
     race,
     statistic::median,
@@ -25,6 +28,8 @@ use crate::{
 const PAIRS: u32 = 20_000;
 /// Siblings of the groups that come and go.
 const SIBLINGS: usize = 1_000;
+/// Groups whose members are looked up.
+const CROWD: usize = 10_000;
 /// Groups of which some are told.
 const MANY: usize = 100_000;
 /// Batches of notices in a figure.
@@ -34,6 +39,8 @@ const BATCHES: usize = 301;
 #[derive(Debug)]
 pub struct Rounds {
     forest: Forest,
+    lone: Forest,
+    crowd: Forest,
     none: Forest,
     one: Forest,
     four: Forest,
@@ -51,6 +58,8 @@ impl Rounds {
         register_membarrier();
         Self {
             forest: Forest::new(manual(), 1, 2),
+            lone: Forest::new(manual(), 1, 1),
+            crowd: Forest::new(manual(), 1, CROWD),
             none: Forest::new(manual(), 0, SIBLINGS),
             one: Forest::new(manual(), 1, SIBLINGS),
             four: Forest::new(Registry::new(), 4, SIBLINGS),
@@ -69,6 +78,7 @@ impl Rounds {
         let mut steps: Vec<fn(&Self, &mut Figures)> = vec![
             Self::references,
             Self::charges,
+            Self::lookups,
             Self::armed,
             Self::handed,
             Self::kills,
@@ -115,6 +125,23 @@ impl Rounds {
         figures.put("charge", race::nanoseconds(&[&Charge::new(1)], PAIRS));
         figures.put("charge, 3 levels", race::nanoseconds(&[&Charge::new(3)], PAIRS));
         figures.put("two events", race::nanoseconds(&[&Count::new(3)], PAIRS));
+    }
+
+    fn lookups(&self, figures: &mut Figures) {
+        for (way, names) in [
+            (Way::Alone, ["lookup", "lookup in turn", "lookup at random"]),
+            (Way::Guarded, ["guarded", "guarded in turn", "guarded at random"]),
+            (Way::Cached, ["cached", "cached in turn", "cached at random"]),
+        ] {
+            for (name, forest, order) in [
+                (names[0], &self.lone, Order::InTurn),
+                (names[1], &self.crowd, Order::InTurn),
+                (names[2], &self.crowd, Order::Shuffled),
+            ] {
+                let lookup = TaskCss::new(forest, way, order);
+                figures.put(name, race::nanoseconds(&[&lookup], PAIRS));
+            }
+        }
     }
 
     fn armed(&self, figures: &mut Figures) {

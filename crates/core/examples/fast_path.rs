@@ -7,6 +7,8 @@ use std::hint::black_box;
 use fief_core::{Cache, Controller, Css, CssRef, HookError, Registry, Subsystem, Task};
 
 /// A subsystem of numbers.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Unit;
 
 impl Subsystem for Unit {

@@ -181,10 +181,12 @@ impl Domain {
     }
 
     /// Returns the header of `id`, which [`Domain::take_ids`] gave out.
+    #[inline]
     pub(crate) fn header(&self, id: CssId) -> Option<&'static Header> {
         Some(&self.segment(id)?.headers[id.offset()])
     }
 
+    #[inline]
     fn segment(&self, id: CssId) -> Option<&'static Segment> {
         // Ordering: Relaxed: made before the id was first handed out, and whoever has an id was
         // handed it.
