@@ -815,3 +815,26 @@ fn access_says_what_can_be_done() {
     assert!(!Access::Write.is_readable() && Access::Write.is_writable());
     assert!(Access::ReadWrite.is_readable() && Access::ReadWrite.is_writable());
 }
+
+/// Race 15 for the core's files, which no hook can stop: a removed group has no controllers.
+#[test]
+fn a_file_of_the_core_never_shows_a_removed_group() {
+    const ROUNDS: u64 = 400;
+    let (_registry, hierarchy, _depot) = depot();
+    for _ in 0..ROUNDS {
+        let group = hierarchy.root().create_child("g").unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut begun = Some(begun);
+                while let Ok(text) = group.read("cgroup.controllers") {
+                    assert_eq!(text, "depot\n");
+                    begun.take().into_iter().for_each(|begun| begun.send(()).expect("waits"));
+                }
+            });
+            has_begun.recv().expect("the reader begins");
+            group.remove(Removal::Detach).unwrap();
+            reader.join().expect("no half read");
+        });
+    }
+}

@@ -193,8 +193,6 @@ impl Opened {
             What::Listed { css, .. } => css.css().core().state() == State::Online,
         };
         drop(tree);
-        // Perhaps the last to hold a subsystem that has gone meanwhile.
-        engine.drop_each([self.what]);
         is_current
     }
 }

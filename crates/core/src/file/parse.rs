@@ -246,7 +246,7 @@ fn strip(input: &str) -> &str {
 
 fn digits(text: &str) -> Option<u64> {
     // `parse` alone would take a sign.
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }
 }
 
