@@ -17,9 +17,10 @@ use crate::{
     cgroup::remove::Removal,
     css::State,
     error::{
-        AttachError, CreateError, CreateTaskError, CreateWithError, KillError, LimitError,
-        NotifyError, RemoveError, RenameError, WatchError,
+        AttachError, CreateError, CreateTaskError, CreateWithError, FreezeError, KillError,
+        LimitError, NotifyError, RemoveError, RenameError, WatchError,
     },
+    freeze::group as freeze,
     hierarchy::Hierarchy,
     registry::Owner,
     sync::{Arc, Ordering},
@@ -323,7 +324,13 @@ impl Cgroup {
         self.node.is_populated()
     }
 
-    /// Returns the direct members, oldest first; for a root, looks at every task of the registry.
+    /// Returns the direct members, oldest first, all as of one moment.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no structural lock, but a short one under which members move: of tasks that
+    /// are moved together it finds all or none, and one that stays exactly once. They may be elsewhere, or
+    /// gone, as it returns. For a root it looks at every task of the registry.
     #[must_use]
     #[doc(alias = "cgroup.tasks")]
     pub fn members(&self) -> Vec<Member> {
@@ -373,6 +380,64 @@ impl Cgroup {
     #[doc(alias = "cgroup_transfer_tasks")]
     pub fn attach_all(&self, tasks: &[&Task]) -> Result<(), AttachError> {
         task::attach(tasks, self)
+    }
+
+    /// Requests that the members of this group and of those below stop, and of those that join later.
+    ///
+    /// Each is told through its callback, see [`Task::on_freeze`], unless it was asked before, as a freeze
+    /// is in effect for its group in another hierarchy. The group is frozen when all have said that they
+    /// stopped: [`Cgroup::is_frozen`], [`Event::Frozen`](crate::Event). A group created below is born frozen.
+    /// Requested already, it is no error.
+    ///
+    /// Frozen members can be moved, killed and dropped; a strict removal counts references as ever.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the structural lock, for as long as there are groups and members below. Callbacks run on the
+    /// calling thread, under no lock, one after the other; one that runs on another thread
+    /// at that moment is told there, and the call does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group, and the root.
+    #[doc(alias = "cgroup.freeze")]
+    pub fn freeze(&self) -> Result<(), FreezeError> {
+        freeze::request(self, true)
+    }
+
+    /// Takes [`Cgroup::freeze`] back; members may run again if no other request holds them.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cgroup::freeze`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::freeze`].
+    #[doc(alias = "cgroup.freeze")]
+    pub fn thaw(&self) -> Result<(), FreezeError> {
+        freeze::request(self, false)
+    }
+
+    /// Returns whether a freeze is requested of this very group, as of now.
+    #[must_use]
+    #[doc(alias = "cgroup.freeze")]
+    pub fn is_freeze_requested(&self) -> bool {
+        self.node.freeze.is_requested()
+    }
+
+    /// Returns whether a freeze is in effect here, and every member of this group and of those below has
+    /// said that it stopped.
+    ///
+    /// What they did before they said so has happened before the call returns.
+    ///
+    /// # Concurrency
+    ///
+    /// Wait-free: one load.
+    #[must_use]
+    #[doc(alias = "cgroup.events")]
+    pub fn is_frozen(&self) -> bool {
+        self.node.freeze.is_frozen()
     }
 
     /// Runs the cancel callback of every member of this group and of those below it.

@@ -9,8 +9,8 @@ use thiserror::Error as ThisError;
 pub use self::{
     agent::{AgentError, AgentFailure},
     cgroup::{
-        CreateError, CreateWithError, Holder, KillError, LimitError, NotifyError, RemoveError,
-        RenameError, WatchError,
+        CreateError, CreateWithError, FreezeError, Holder, KillError, LimitError, NotifyError,
+        RemoveError, RenameError, WatchError,
     },
     charge::ChargeError,
     controller::{

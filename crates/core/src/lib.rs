@@ -90,6 +90,7 @@
 //! | [`Resource::try_charge`], and to give that back | lock-free; wait-free | one locked instruction a level |
 //! | count an event in a [`Tally`] | wait-free | a plain add on a word of the thread's own |
 //! | create, remove, bind, join, drop of a [`Task`] | one lock for the registry | hooks run under it |
+//! | create, remove, bind, join, spawn, freeze, drop of a [`Task`] | one lock for the registry | hooks run under it |
 //!
 //! (1) The first take near a css may lock and allocate for a moment; [`prepare_thread`] does so ahead.
 //! Dropping never does.
@@ -134,6 +135,7 @@ mod world;
 mod task;
 #[cfg(not(loom))]
 mod migrate;
+mod freeze;
 #[cfg(not(loom))]
 mod edit;
 #[cfg(not(loom))]
@@ -191,11 +193,11 @@ pub use crate::{
     edit::{Draft, Edit, Edited, Whereabouts},
     error::{
         AgentError, AgentFailure, AttachError, BindError, CapacityError, ChargeError, CreateError,
-        CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, EditError, Holder,
-        HookError, HookPanic, KillError, LimitError, ListFilesError, LookupError, MoverError,
-        NotifyError, ReadFileError, RebindError, RegisterError, RemoveError, RenameError,
-        RenotifyError, StructuralError, SubtreeError, UnknownFileError, UnregisterError, Veto,
-        WatchError, WriteFileError,
+        CreateHierarchyError, CreateTaskError, CreateWithError, DestroyError, EditError,
+        FreezeError, Holder, HookError, HookPanic, KillError, LimitError, ListFilesError,
+        LookupError, MoverError, NotifyError, ReadFileError, RebindError, RegisterError,
+        RemoveError, RenameError, RenotifyError, StructuralError, SubtreeError, UnknownFileError,
+        UnregisterError, Veto, WatchError, WriteFileError,
     },
     file::{Access, ControlFile, FileInfo},
     hierarchy::Hierarchy,

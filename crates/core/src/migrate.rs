@@ -13,6 +13,7 @@ use crate::{
     controller::{Instance, Move, Places},
     css::{Pin, cells::CssId},
     error::{AttachError, HookError, Veto},
+    freeze::group as freeze,
     registry::{Engine, Tree, engine::Structure},
     sync::Arc,
     task::{Task, TaskShared},
@@ -26,6 +27,8 @@ pub(crate) struct Transfers {
     by_ends: HashMap<(CssId, CssId), usize>,
     /// Who goes, and which way, in the order in which controllers are asked.
     moved: Vec<(Arc<TaskShared>, usize)>,
+    /// Who is asked to freeze, or no longer, as it went from group to group.
+    asked: Vec<Arc<TaskShared>>,
 }
 
 /// From one css to another of the same controller.
@@ -102,6 +105,7 @@ impl Transfers {
     /// The last step, under no lock.
     pub(crate) fn finish(self, engine: &Engine) {
         self.run(engine, "post_attach", Move::Post);
+        freeze::tell_each(engine, self.asked);
         // Perhaps the last to hold a subsystem or a task that has gone meanwhile.
         engine.drop_each(self.moved);
         engine.drop_each(self.ways);
@@ -182,6 +186,7 @@ pub(crate) fn cancel(engine: &Engine, moves: &Moves) {
 /// Carries a migration out; the caller holds the structural lock, and finishes when it does no more.
 pub(crate) fn commit(engine: &Engine, tree: &mut Tree, moves: Moves) -> Transfers {
     let Moves { steps, mut transfers } = moves;
+    let moves = engine.moves.lock();
     for steps in steps.chunk_by(|one, other| Arc::ptr_eq(&one.target, &other.target)) {
         let Some(Step { target, .. }) = steps.first() else { continue };
         arm::disarm(engine, tree, target);
@@ -192,12 +197,19 @@ pub(crate) fn commit(engine: &Engine, tree: &mut Tree, moves: Moves) -> Transfer
             if target.index != ROOT {
                 target.add_member(task);
             }
-            if let Some(old) = hier.group(*source).filter(|_| *source != ROOT) {
+            let old = hier.group(*source).filter(|_| *source != ROOT);
+            let was_asked = old.as_ref().is_some_and(|old| old.freeze.is_in_effect());
+            let is_asked = target.freeze.is_in_effect();
+            if is_asked != was_asked && task.freezing.ask(is_asked) {
+                transfers.asked.push(Arc::clone(task));
+            }
+            if let Some(old) = old {
                 old.remove_member(task);
                 arm::emptied(tree, &old);
             }
         }
     }
+    drop(moves);
     transfers.attach(engine);
     for Step { task: _task, target: _target, .. } in &steps {
         crate::trace::event!("attach", task = _task.member.name, cgroup = %_target.path(), "moved");

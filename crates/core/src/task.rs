@@ -16,6 +16,7 @@ use crate::{
     cgroup::{Cgroup, Node, arm, walk::next_pre},
     controller::{Birth, caught},
     error::{AttachError, CreateTaskError, KillError},
+    freeze::group::{self as freeze, Freezing},
     hierarchy::{Hierarchy, MAX_HIERARCHIES},
     migrate,
     registry::{Engine, Owner, Tree, engine::is_in_structure},
@@ -56,6 +57,7 @@ pub(crate) struct TaskShared {
     /// Group indexes, by hierarchy index.
     places: [Place; MAX_HIERARCHIES],
     cancel: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    pub(crate) freezing: Freezing,
     /// The task's place in its registry's arena.
     arena: usize,
 }
@@ -157,6 +159,68 @@ impl Task {
         drop(before);
     }
 
+    /// Sets what is run when the task is asked to freeze, and when it no longer is, in place of what was
+    /// set before.
+    ///
+    /// It is told whether the task is asked. It is asked while [`Cgroup::freeze`] is in effect for its
+    /// group in any hierarchy; if so already, the callback is run before this returns. On true the
+    /// task's owner is to stop at a place of its choice and call [`Task::set_frozen`] with true; on
+    /// false to call it with false, and to go on.
+    ///
+    /// # Concurrency
+    ///
+    /// It runs on the thread that changed what is asked, under no lock, never twice at once; it
+    /// may freeze, thaw, move and drop tasks, and is to return soon. Changes that come while it runs are
+    /// told when it has returned, on the same thread, and two that cancel each other out are not: the
+    /// last that it is told is what holds. It may run after its task is gone. A panic is counted. A handle
+    /// that it keeps, keeps the registry alive as long as the task.
+    pub fn on_freeze(&self, told: impl Fn(bool) + Send + Sync + 'static) {
+        freeze::listen(self.engine(), self.shared(), Arc::new(told));
+    }
+
+    /// Returns whether the task is asked to freeze.
+    ///
+    /// # Concurrency
+    ///
+    /// Wait-free: one load, for a task's owner to look at between two pieces of its work.
+    #[inline]
+    #[must_use]
+    pub fn is_freeze_requested(&self) -> bool {
+        self.shared().freezing.is_asked()
+    }
+
+    /// Says whether the task has stopped, or runs; returns whether it is asked to freeze, as of the same
+    /// moment.
+    ///
+    /// A task that is not asked runs, whatever it says. One that has stopped counts as such until it says
+    /// otherwise, also after a thaw: so say false first, go on then, and if the answer is true, stop
+    /// again. A worker that can wait:
+    ///
+    /// ```
+    /// # let registry = fief_core::Registry::new();
+    /// # let task = registry.create_task("worker")?;
+    /// while task.set_frozen(true) {
+    ///     std::thread::park(); // its callback unparks it
+    /// }
+    /// # Ok::<(), fief_core::CreateTaskError>(())
+    /// ```
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no structural lock, but a short one under which members move: allowed in hooks and under
+    /// guards.
+    #[doc(alias = "cgroup_enter_frozen")]
+    #[doc(alias = "cgroup_leave_frozen")]
+    pub fn set_frozen(&self, frozen: bool) -> bool {
+        freeze::say(self.engine(), self.shared(), frozen)
+    }
+
+    /// Returns whether the task has said that it stopped.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.shared().freezing.has_stopped()
+    }
+
     #[inline]
     fn shared(&self) -> &Arc<TaskShared> {
         self.shared.as_ref().expect("handed over only by the drop")
@@ -239,10 +303,10 @@ pub(crate) fn depart(engine: &Engine, tree: &mut Tree, task: &Arc<TaskShared>) {
         .filter(|(place, _)| *place != ROOT)
         .filter_map(|(place, hier)| hier.group(place))
         .collect();
-    for node in &groups {
-        node.remove_member(task);
-        arm::emptied(tree, node);
-    }
+    let moves = engine.moves.lock();
+    groups.iter().for_each(|node| node.remove_member(task));
+    drop(moves);
+    groups.iter().for_each(|node| arm::emptied(tree, node));
     let ended = engine.tasks.lock().try_remove(task.arena);
     drop(ended);
     for (css, bound) in &seats {
@@ -252,13 +316,14 @@ pub(crate) fn depart(engine: &Engine, tree: &mut Tree, task: &Arc<TaskShared>) {
 
 /// Returns what `of` makes of each direct member of `cgroup`, oldest first.
 pub(crate) fn members<R>(cgroup: &Cgroup, mut of: impl FnMut(&Arc<TaskShared>) -> R) -> Vec<R> {
-    let node = cgroup.node();
+    let (engine, node) = (&cgroup.owner().engine, cgroup.node());
+    let _moves = engine.moves.lock();
     if node.index != ROOT || !node.is_online() {
         return node.members(of);
     }
     // The root's members are those that are nowhere else.
     let hierarchy = node.hierarchy.index;
-    let tasks = cgroup.owner().engine.tasks.lock();
+    let tasks = engine.tasks.lock();
     let at_root = tasks.iter().filter(|(_, task)| task.place(hierarchy) == ROOT);
     let mut members: Vec<_> = at_root.map(|(_, task)| (task.member.id, of(task))).collect();
     members.sort_by_key(|(id, _)| *id);
@@ -307,6 +372,19 @@ impl Drop for Task {
         let mut tree = engine.lock();
         depart(engine, &mut tree, &shared);
         engine.let_go(tree);
+        engine.drop_each([shared]);
+    }
+}
+
+impl Drop for TaskShared {
+    /// Drops the two callbacks one by one, so that each may panic; runs under no lock.
+    fn drop(&mut self) {
+        let told = caught(|| drop(self.freezing.take()));
+        let cancel = self.cancel.lock().take();
+        drop(cancel);
+        if let Err(error) = told {
+            std::panic::resume_unwind(Box::new(error.to_string()));
+        }
     }
 }
 

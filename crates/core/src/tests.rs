@@ -8,6 +8,8 @@ mod loom_cache;
 #[cfg(loom)]
 mod loom_counter;
 #[cfg(loom)]
+mod loom_freeze;
+#[cfg(loom)]
 mod loom_notice;
 #[cfg(loom)]
 mod loom_pressure;

@@ -26,6 +26,10 @@ pub enum Event {
     Populated,
     /// Neither it nor a group below it has members any more.
     Emptied,
+    /// A freeze is in effect, and every member of it and of the groups below has said that it stopped.
+    Frozen,
+    /// It is frozen no more: it is thawed, or a member runs.
+    Thawed,
     /// It is removed; nothing follows.
     Removed,
 }
@@ -50,6 +54,7 @@ pub struct Watch {
 #[derive(Debug)]
 struct Told {
     populated: bool,
+    frozen: bool,
     removed: bool,
 }
 
@@ -115,7 +120,8 @@ pub(crate) fn watch(cgroup: &Cgroup) -> Result<Watch, WatchError> {
         return Err(WatchError::Root { hierarchy: node.hierarchy.name().to_owned() });
     }
     let (id, bell) = node.bells.add();
-    let told = Mutex::new(Told { populated: node.is_populated(), removed: false });
+    let (populated, frozen) = (node.is_populated(), node.freeze.is_frozen());
+    let told = Mutex::new(Told { populated, frozen, removed: false });
     drop(tree);
     Ok(Watch { node: Arc::clone(node), id, bell, told, forks: fork::generation() })
 }
@@ -201,6 +207,11 @@ impl Watch {
         if populated != told.populated {
             told.populated = populated;
             return Ok(if populated { Event::Populated } else { Event::Emptied });
+        }
+        let frozen = self.node.freeze.is_frozen();
+        if frozen != told.frozen {
+            told.frozen = frozen;
+            return Ok(if frozen { Event::Frozen } else { Event::Thawed });
         }
         told.removed = is_removed;
         if is_removed { Ok(Event::Removed) } else { Err(TryRecvError::Empty) }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     css::{State, uses::Uses},
+    freeze::word::{Edge, Word},
     hierarchy::Hier,
     notice::line::Told,
     sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, RwLock},
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     state: AtomicU8,
     /// Direct members and populated children.
     populated: AtomicU32,
+    /// How it stands with freezing.
+    pub(crate) freeze: Word,
     pub(crate) descendants: AtomicU32,
     pub(crate) dying_descendants: AtomicU32,
     pub(crate) max_depth: AtomicU32,
@@ -82,6 +85,8 @@ impl Node {
         hierarchy: Arc<Hier>,
         parent: Option<Arc<Self>>,
     ) -> Self {
+        // Callers hold the structural lock: what is in effect for the parent is for its children.
+        let is_frozen = parent.as_ref().is_some_and(|parent| parent.freeze.is_in_effect());
         Self {
             id,
             index,
@@ -93,6 +98,7 @@ impl Node {
             members: Mutex::new(None),
             state: AtomicU8::new(State::Online as u8),
             populated: AtomicU32::new(0),
+            freeze: Word::new(is_frozen),
             descendants: AtomicU32::new(0),
             dying_descendants: AtomicU32::new(0),
             max_depth: AtomicU32::new(UNLIMITED),
@@ -298,15 +304,18 @@ impl Node {
         self.members.lock().iter().flat_map(|members| members.values()).map(of).collect()
     }
 
-    /// Adds a direct member; callers hold the structural lock.
+    /// Adds a direct member; callers hold the structural lock and that of moves.
     pub(crate) fn add_member(&self, task: &Arc<TaskShared>) {
         let mut members = self.members.lock();
         members.get_or_insert_default().insert(task.member.id.get(), Arc::clone(task));
         drop(members);
+        if !task.freezing.has_stopped() {
+            self.count_running(true);
+        }
         self.populate();
     }
 
-    /// Takes a direct member out; callers hold the structural lock.
+    /// Takes a direct member out; callers hold the structural lock and that of moves.
     pub(crate) fn remove_member(&self, task: &TaskShared) {
         let mut slot = self.members.lock();
         let Some(members) = slot.as_deref_mut() else { return };
@@ -316,7 +325,25 @@ impl Node {
         }
         drop(slot);
         if removed.is_some() {
+            if !task.freezing.has_stopped() {
+                self.count_running(false);
+            }
             self.depopulate();
+        }
+    }
+
+    /// Counts one member more or less that runs, up to where it makes no difference; callers hold the
+    /// lock of moves.
+    pub(crate) fn count_running(&self, is_more: bool) {
+        for node in self.ancestors() {
+            let word = &node.freeze;
+            let Edge { is_edge, is_seen } = if is_more { word.add() } else { word.sub() };
+            if is_seen {
+                node.bells.ring();
+            }
+            if !is_edge {
+                return;
+            }
         }
     }
 

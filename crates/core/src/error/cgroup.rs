@@ -191,6 +191,27 @@ pub enum KillError {
     Structural(#[from] StructuralError),
 }
 
+/// A group could not be frozen or thawed.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum FreezeError {
+    /// The group is removed.
+    #[error("{cgroup} is removed")]
+    Removed {
+        /// The group.
+        cgroup: String,
+    },
+    /// Everything would stop.
+    #[error("the root of hierarchy {hierarchy} cannot be frozen")]
+    Root {
+        /// The hierarchy.
+        hierarchy: String,
+    },
+    /// The call was made where none can be.
+    #[error(transparent)]
+    Structural(#[from] StructuralError),
+}
+
 /// A css that has references out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -67,6 +67,9 @@ pub(crate) struct Engine {
     pub(crate) directory: RwLock<Vec<Arc<Hier>>>,
     /// Every task that has not ended.
     pub(crate) tasks: Mutex<Slab<Arc<TaskShared>>>,
+    /// Held while members change groups or say that they stopped: who holds it sees each in one group of a
+    /// hierarchy.
+    pub(crate) moves: Mutex<()>,
     /// Tasks dropped where the structural lock cannot be taken.
     pub(crate) departed: Mutex<Vec<Arc<TaskShared>>>,
     /// Whether counting goes without a fence.
@@ -154,6 +157,7 @@ impl Engine {
             counts,
             directory: RwLock::new(Vec::new()),
             tasks: Mutex::new(Slab::new()),
+            moves: Mutex::new(()),
             departed: Mutex::new(Vec::new()),
             asymmetric: barrier.is_asymmetric(),
             reclaimer,

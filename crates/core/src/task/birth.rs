@@ -11,6 +11,7 @@ use crate::{
     controller::Birth,
     css::AnyCss,
     error::{CreateTaskError, Veto},
+    freeze::group::Freezing,
     hierarchy::MAX_HIERARCHIES,
     registry::{Engine, Owner, Tree, engine::Bound},
     sync::{Arc, Mutex},
@@ -108,28 +109,31 @@ fn homes(tree: &Tree, spawner: Option<&Task>, cgroups: &[&Cgroup]) -> Vec<Arc<No
     homes.filter(|node| node.index != ROOT).collect()
 }
 
-/// Makes the task a member of its groups.
+/// Makes the task a member of its groups, asked to freeze if one of them is.
 fn settle(
     engine: &Engine,
     tree: &mut Tree,
     member: Member,
     homes: &[Arc<Node>],
 ) -> Arc<TaskShared> {
+    for node in homes {
+        arm::disarm(engine, tree, node);
+    }
+    let asks = homes.iter().map(|node| u32::from(node.freeze.is_in_effect())).sum();
+    let _moves = engine.moves.lock();
     let mut tasks = engine.tasks.lock();
     let entry = tasks.vacant_entry();
     let shared = Arc::new(TaskShared {
         member,
         places: [const { Place::new() }; MAX_HIERARCHIES],
         cancel: Mutex::new(None),
+        freezing: Freezing::new(asks),
         arena: entry.key(),
     });
     homes.iter().for_each(|node| shared.move_to(node.hierarchy.index, node.index));
     entry.insert(Arc::clone(&shared));
     drop(tasks);
-    for node in homes {
-        arm::disarm(engine, tree, node);
-        node.add_member(&shared);
-    }
+    homes.iter().for_each(|node| node.add_member(&shared));
     shared
 }
 
