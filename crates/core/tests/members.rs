@@ -1,7 +1,12 @@
 //! Members: created where their spawner sits, moved many at once, listed while they move.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{
+        Arc, Barrier, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
@@ -304,4 +309,258 @@ fn a_spawn_into_an_armed_group_is_a_use_of_it() {
     field.registry.reap();
     let notice = notices.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(notice.accept(), Some(group));
+}
+
+#[test]
+fn a_veto_in_the_middle_cancels_those_that_had_agreed() {
+    let field = Field::new();
+    let elsewhere = [&field.one[1], &field.one[2], &field.one[0]];
+    let register = |name| {
+        let recorder = Recorder { name, script: Arc::clone(&field.script) };
+        field.registry.register(recorder).unwrap()
+    };
+    // A second controller where members move; its hierarchy must be empty for that.
+    let third = field.registry.create_hierarchy("three").unwrap();
+    ["x", "y"].map(register).iter().for_each(|controller| controller.bind(&third).unwrap());
+    let [a, b] = ["a", "b"].map(|name| third.root().create_child(name).unwrap());
+    let tasks = ["t", "u", "v"].map(|name| field.task(name));
+    tasks.iter().zip(elsewhere).for_each(|(task, group)| group.attach(task).unwrap());
+    a.attach_all(&[&tasks[0], &tasks[1]]).unwrap();
+    let watches = [&a, &b].map(|group| group.watch().unwrap());
+    field.script.drain();
+    let (inside_a, inside_b) = (a.clone(), b.clone());
+    field.script.answer(move |subsystem, hook, task| {
+        if hook == "cancel_attach" {
+            // Race 41: nothing has moved, so who looks the old css up again finds it.
+            assert_eq!(names(&inside_a), ["t", "u"]);
+            assert!(names(&inside_b).is_empty());
+        }
+        match (subsystem, hook, task) {
+            ("y", "can_attach", "v") => Err("full".into()),
+            _ => Ok(()),
+        }
+    });
+    // Named twice, from different groups, and one that is refused last.
+    let refused = b.attach_all(&[&tasks[0], &tasks[1], &tasks[0], &tasks[2]]).unwrap_err();
+    assert_eq!(refused.to_string(), "y refused /b in can_attach: full");
+    let expected = [
+        "x can_attach t /a -> /b",
+        "y can_attach t /a -> /b",
+        "x can_attach u /a -> /b",
+        "y can_attach u /a -> /b",
+        "x can_attach v / -> /b",
+        "y can_attach v / -> /b",
+        "x cancel_attach t /a -> /b",
+        "y cancel_attach t /a -> /b",
+        "x cancel_attach u /a -> /b",
+        "y cancel_attach u /a -> /b",
+        "x cancel_attach v / -> /b",
+    ];
+    assert_eq!(field.script.drain(), expected);
+    assert_eq!(field.registry.stats().hook_panics, 0, "every cancel saw the old places");
+    assert_eq!(names(&a), ["t", "u"]);
+    assert!(names(&b).is_empty() && !b.is_populated());
+    assert!(watches.iter().all(|watch| watch.try_recv().is_err() && watch.bell().is_empty()));
+    assert_eq!(tasks[2].cgroup(&third), Some(third.root()));
+    // Without the one that is refused it goes through, each task once.
+    b.attach_all(&[&tasks[0], &tasks[1], &tasks[0]]).unwrap();
+    assert_eq!(names(&b), ["t", "u"]);
+    let log = field.script.drain();
+    let count = |hook: &str| log.iter().filter(|line| line.contains(hook)).count();
+    assert_eq!([" attach ", "post_attach", "cancel"].map(count), [4, 4, 0]);
+    assert_eq!(log.len(), 12);
+}
+
+#[test]
+fn a_panic_in_can_attach_is_a_veto() {
+    let field = Field::new();
+    let tasks = ["t", "u"].map(|name| field.task(name));
+    field.script.answer(|_subsystem, hook, task| {
+        assert!((hook, task) != ("can_attach", "u"), "out of order");
+        Ok(())
+    });
+    let refused = field.one[1].attach_all(&[&tasks[0], &tasks[1]]).unwrap_err();
+    assert_eq!(refused.to_string(), "cpu refused /a in can_attach: panicked: out of order");
+    let expected =
+        ["cpu can_attach t / -> /a", "cpu can_attach u / -> /a", "cpu cancel_attach t / -> /a"];
+    assert_eq!(field.script.drain(), expected);
+    assert!(!field.one[1].is_populated());
+}
+
+#[test]
+fn attach_all_of_what_cannot_move_is_refused_before_anybody_is_asked() {
+    let (field, other) = (Field::new(), Field::new());
+    let (task, foreign) = (field.task("t"), other.task("f"));
+    let a = &field.one[1];
+    let text = |tasks: &[&Task]| a.attach_all(tasks).unwrap_err().to_string();
+    assert_eq!(text(&[&task, &foreign]), "f cannot join /a: it is of another registry");
+    a.remove(Removal::Detach).unwrap();
+    assert_eq!(text(&[&task]), "t cannot join /a: it is removed");
+    assert_eq!(field.script.drain(), [""; 0]);
+    assert_eq!(field.places(&task), ["/", "/"]);
+    a.attach_all(&[]).unwrap();
+}
+
+#[test]
+fn structural_calls_inside_the_hooks_of_a_migration_are_refused() {
+    let field = Field::new();
+    let (task, other) = (field.task("t"), Arc::new(field.task("other")));
+    let (a, b) = (field.one[1].clone(), field.one[2].clone());
+    let inner = Mutex::new(Some((b.clone(), Arc::clone(&other))));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let inside = Arc::clone(&heard);
+    field.script.answer(move |_subsystem, hook, task| {
+        let inner = inner.lock().expect("not poisoned").clone();
+        let Some((b, other)) = inner.filter(|_| task == "t") else { return Ok(()) };
+        let answer = b.attach(&other).map_err(|error| error.to_string());
+        inside.lock().expect("not poisoned").push((hook.to_owned(), answer));
+        if hook == "can_attach" && other.cgroup(&b.hierarchy()) == Some(b) {
+            return Err("moved inside".into());
+        }
+        Ok(())
+    });
+    a.attach(&task).unwrap();
+    let refused = Err("attach of /b cannot be called from a subsystem's hook or state's drop");
+    let expected = [("can_attach", refused), ("attach", refused), ("post_attach", Ok(()))];
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    assert_eq!(heard.len(), expected.len());
+    for ((hook, answer), (expected_hook, expected)) in heard.iter().zip(expected) {
+        assert_eq!(
+            (hook.as_str(), answer.as_ref().map_err(String::as_str)),
+            (expected_hook, expected.as_ref().map_err(|text| *text),)
+        );
+    }
+    assert_eq!(names(&b), ["other"]);
+}
+
+/// A hook takes a lock that another thread holds while it looks css up, and drops references and tasks.
+#[test]
+fn race_33_a_hook_takes_a_lock_that_lookups_and_drops_are_made_under() {
+    let field = Field::new();
+    let lock = Arc::new(Mutex::new(0_u64));
+    let inside = Arc::clone(&lock);
+    field.script.answer(move |_subsystem, _hook, _task| {
+        *inside.lock().expect("not poisoned") += 1;
+        Ok(())
+    });
+    let counter = field.registry.register(Quiet).unwrap();
+    let (done, is_done) = mpsc::channel();
+    let worker = thread::spawn({
+        let (registry, a, b) = (field.registry.clone(), field.one[1].clone(), field.one[2].clone());
+        move || {
+            let task = registry.create_task("t").expect("nobody refuses");
+            for round in 0..500 {
+                let to = if round % 2 == 0 { &a } else { &b };
+                to.attach(&task).expect("nobody refuses");
+            }
+            done.send(()).expect("the test waits");
+        }
+    });
+    while is_done.try_recv().is_err() {
+        let task = field.registry.create_task("dropped").unwrap();
+        let root = counter.root().unwrap();
+        let held = lock.lock().unwrap();
+        assert!(names(&field.one[1]).len() <= 1);
+        // Under a guard the drop of a task waits for no lock.
+        let guard = field.registry.read();
+        assert!(guard.task_css(&counter, &task).is_some());
+        drop((task, root));
+        drop(guard);
+        drop(held);
+    }
+    worker.join().unwrap();
+    assert!(*lock.lock().unwrap() >= 1500, "every hook of every move");
+}
+
+/// A subsystem without hooks.
+struct Quiet;
+
+impl Subsystem for Quiet {
+    type State = ();
+
+    fn name(&self) -> &str {
+        "quiet"
+    }
+
+    fn new_css(&self, _parent: Option<&Css<()>>) -> Result<(), HookError> {
+        Ok(())
+    }
+}
+
+/// Everybody is moved out while members spawn: whoever is there when it returns came with the move.
+#[test]
+fn race_27_moving_all_beside_spawn_leaves_none_behind() {
+    let registry = Registry::new();
+    let root = registry.create_hierarchy("h").unwrap().root();
+    let [a, b] = ["a", "b"].map(|name| root.create_child(name).unwrap());
+    for _ in 0..200 {
+        let parent = a.create_task("parent").unwrap();
+        let start = Barrier::new(2);
+        let children = thread::scope(|scope| {
+            let spawner = scope.spawn(|| {
+                start.wait();
+                let spawn = |_| parent.spawn("child").unwrap();
+                (0..6).map(spawn).collect::<Vec<_>>()
+            });
+            start.wait();
+            b.attach(&parent).unwrap();
+            let left: Vec<_> = a.members();
+            let children = spawner.join().unwrap();
+            assert_eq!(a.members(), left, "born where its spawner no longer is");
+            children
+        });
+        let behind: Vec<&Task> = children
+            .iter()
+            .filter(|child| child.cgroup(&root.hierarchy()).as_ref() == Some(&a))
+            .collect();
+        b.attach_all(&behind).unwrap();
+        assert!(!a.is_populated());
+        assert_eq!(b.members().len(), 7);
+    }
+}
+
+/// One thread lists while others drop, move and create: nobody is met twice, and who stays is met.
+#[test]
+fn race_26_snapshots_beside_a_storm_of_drops() {
+    let registry = Registry::new();
+    let root = registry.create_hierarchy("h").unwrap().root();
+    let [a, b] = ["a", "b"].map(|name| root.create_child(name).unwrap());
+    let stays: Vec<Task> = (0..20).map(|_| a.create_task("stays").unwrap()).collect();
+    let at_root: Vec<Task> = (0..20).map(|_| registry.create_task("stays").unwrap()).collect();
+    let pair = [a.create_task("pair").unwrap(), a.create_task("pair").unwrap()];
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (is_over, pair, stays) = (&is_over, &pair, &stays);
+        let (a, b, root, registry) = (&a, &b, &root, &registry);
+        scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                let tasks: Vec<Task> =
+                    (0..10).filter_map(|_| stays[0].spawn("comes").ok()).collect();
+                b.attach(&tasks[3]).expect("nobody refuses");
+                root.attach(&tasks[4]).expect("nobody refuses");
+                drop(tasks);
+                drop(registry.create_task("goes"));
+            }
+        });
+        scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                for group in [b, root, a] {
+                    group.attach_all(&[&pair[0], &pair[1]]).expect("nobody refuses");
+                }
+            }
+        });
+        for _ in 0..400 {
+            let lists = [a, b, root].map(Cgroup::members);
+            for (list, expected) in lists.iter().zip([20, 0, 20]) {
+                assert!(list.windows(2).all(|two| two[0].id < two[1].id), "met twice");
+                let count = |name| list.iter().filter(|member| member.name == name).count();
+                assert_eq!(count("stays"), expected);
+                assert!(count("pair") != 1, "moved together, seen apart");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    drop((stays, pair));
+    assert_eq!(root.members().len(), at_root.len());
+    assert!(!a.is_populated() && !b.is_populated());
 }
