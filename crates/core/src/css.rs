@@ -18,6 +18,7 @@ pub(crate) mod cells;
 #[cfg(not(loom))]
 pub(crate) mod handle;
 pub(crate) mod header;
+pub(crate) mod home;
 pub(crate) mod mailbox;
 pub(crate) mod refcount;
 pub(crate) mod release;

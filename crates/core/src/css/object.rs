@@ -6,9 +6,11 @@
 //! former css. The css is planted before it is killed, and a notification acquires what the kill
 //! released on the same word (edge put→release of `css/refcount.rs`).
 //!
+//! Edge `home`: see `css/home.rs`.
+//!
 //! # Tests
 //!
-//! `tests/loom_release.rs`, model `a_put_stalls_across_release_grace_and_id_reuse`.
+//! `tests/loom_release.rs`, model `a_put_stalls_across_release_grace_and_id_reuse`; `tests/loom_rebind.rs`.
 
 use std::{any::Any, fmt, ops::Deref};
 
@@ -18,12 +20,13 @@ use crate::{
         cells::CssId,
         handle::CssRef,
         header::{Counting, Header},
+        home::Home,
         mailbox::Mailbox,
         refcount::{Group, Want},
         switch::{Counted, Watched},
         thread,
     },
-    sync::{Arc, AtomicPtr, AtomicU8, AtomicU32, Mutex, Ordering},
+    sync::{Arc, AtomicU8, AtomicU32, Mutex, Ordering},
     world::{World, column::Column},
 };
 
@@ -84,7 +87,7 @@ pub(crate) struct Core {
     /// The group that shows it, or showed it last. Written under the structural lock.
     group: Mutex<Arc<Node>>,
     /// The same group, for who counts: the css counts for the use of that group.
-    home: AtomicPtr<Node>,
+    home: Home<Node>,
 }
 
 /// What a css is made of, but for its parent and its value.
@@ -200,7 +203,7 @@ impl<T: Send + Sync + 'static> Css<T> {
         let children = AtomicU32::new(0);
         let mailbox = group.hierarchy.mailbox;
         // INVARIANT: 1 of `Core`.
-        let home = AtomicPtr::new(Arc::as_ptr(&group).cast_mut());
+        let home = Home::new(&group);
         let group = Mutex::new(group);
         let core =
             Core { header, id, generation, controller, stage, children, mailbox, group, home };
@@ -263,8 +266,7 @@ impl Core {
     pub(crate) fn move_to(&self, group: &Arc<Node>) {
         let mut shown_by = self.group.lock();
         // INVARIANT: 1, by what the caller says.
-        // Ordering: Release (edge home): who looks at it later has seen the css count exactly after this.
-        self.home.store(Arc::as_ptr(group).cast_mut(), Ordering::Release);
+        self.home.set(group);
         let before = std::mem::replace(&mut *shown_by, Arc::clone(group));
         drop(shown_by);
         drop(before);
@@ -272,8 +274,7 @@ impl Core {
 
     /// Returns whether `node` shows this css as its own; callers hold the structural lock.
     pub(crate) fn is_of(&self, node: &Node) -> bool {
-        // Ordering: Relaxed: written under the structural lock.
-        std::ptr::eq(self.home.load(Ordering::Relaxed), node)
+        std::ptr::eq(self.home.get(), node)
     }
 
     /// Hands the css that has `id` to its registry's reclaimer; the caller won its notification.
@@ -298,9 +299,7 @@ impl Core {
         // payload lives as long as the caller's guard or reference, which its operation on the count
         // is under.
         let home = unsafe { &(*core).home };
-        // Ordering: Acquire (edge home): the caller has seen the css count exactly, with a fence after
-        // that, and so sees at least the group that it was moved to before.
-        let home = home.load(Ordering::Acquire).cast_const();
+        let home = home.get();
         // SAFETY: by invariant 1 of `Core` it was the css's group at a moment after the caller found the
         // css counting exactly. The node lives until the css is moved again, for which a grace period
         // goes by: a caller under a guard has let it go. One beside a reference that was counted before

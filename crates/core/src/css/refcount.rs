@@ -60,10 +60,7 @@
 //! count already, and its read-modify-writes never read an old value. They are argued where they
 //! stand, and free on x86-64.
 //!
-//! Edge `home`: whoever finds a css exact and idle finds the group it counts for. The group of a css changes
-//! only while it counts in cells, and a grace period after it began to: by then everybody who had found
-//! it exact before has let go of the guard that this takes. Who finds it exact later sees the group that was
-//! stored before it was made exact.
+//! Edge `home`: whoever finds a css exact and idle finds the group it counts for; see `css/home.rs`.
 //!
 //! Edge `resume`: whoever counts in a cell because the mode went back to per-thread, and whoever is
 //! handed such a reference, finds the bias in the header when it comes to that.
