@@ -14,6 +14,8 @@ mod loom_notice;
 #[cfg(loom)]
 mod loom_pressure;
 #[cfg(loom)]
+mod loom_rebind;
+#[cfg(loom)]
 mod loom_refcount;
 #[cfg(loom)]
 mod loom_release;
