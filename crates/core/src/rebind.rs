@@ -22,8 +22,10 @@
 //! # Groups whose release is waited for
 //!
 //! A css counts for the use of the group that shows it, exactly so while the group is armed
-//! (`cgroup/arm.rs`). Groups that gain or lose a css are let rest before the publication, and armed again
-//! by what they show a grace period later.
+//! (`cgroup/arm.rs`). An armed group that loses a css rests for a grace period: it has a unit more, and the
+//! css counts in cells before it leaves. One to which a css moves rests until that has arrived and counts
+//! exactly. Uses of other css of these groups are counted all the while; what is not seen is a use of
+//! a css that moves, if it begins and ends while the call runs.
 //!
 //! # Tests
 //!
@@ -42,7 +44,9 @@ use crate::{
     css::cells::CssId,
     error::{MoverError, RebindError, Veto},
     hierarchy::{Hier, Hierarchy},
+    lifecycle,
     migrate::Transfers,
+    reclaim::Garbage,
     registry::{Engine, Owner, Tree, engine::Bound},
     sync::Arc,
     task::TaskShared,
@@ -237,11 +241,13 @@ pub(crate) fn carry_out(
         }
     };
     let is_quiet = plans.iter().all(Plan::is_quiet);
-    for node in plans.iter().flat_map(Plan::touched) {
-        arm::rest(engine, tree, &node);
+    let resting = let_rest(engine, tree, &plans);
+    if readers == Readers::LeftAlone {
+        tree.retired.extend(resting.iter().cloned().map(Garbage::Rest));
     }
     let mut world = tree.world.clone();
     for plan in &plans {
+        plan.arm_born();
         plan.announce();
         world.set(plan.after.identity().index.into(), Some(Arc::clone(&plan.after.column)));
     }
@@ -252,6 +258,12 @@ pub(crate) fn carry_out(
         engine.wait_for_readers(tree, grace);
     }
     plans.iter().for_each(|plan| plan.arrive(tree));
+    if readers == Readers::Awaited {
+        let arrived: Vec<_> = plans.iter().flat_map(|plan| plan.arrived(tree)).collect();
+        lifecycle::drain(engine, &arrived);
+        arm::make_exact(&arrived);
+        resting.iter().for_each(arm::rested);
+    }
     transfers.attach(engine);
     for plan in plans {
         let (_name, _target) = (&plan.after.identity().name, plan.after.hierarchy.name());
@@ -259,6 +271,16 @@ pub(crate) fn carry_out(
         plan.complete(engine, tree);
     }
     Ok(Done { transfers, is_quiet })
+}
+
+/// Lets the armed groups rest that lose a css, or gain one that somebody may be counting near.
+fn let_rest(engine: &Engine, tree: &Tree, plans: &[Plan]) -> Vec<Arc<Node>> {
+    let mut resting: Vec<_> = plans.iter().flat_map(Plan::unsettled).collect();
+    resting.sort_by_key(|node| node.id);
+    resting.dedup_by_key(|node| node.id);
+    resting.iter().for_each(|node| arm::rest(node));
+    plans.iter().for_each(|plan| plan.loosen(engine, tree));
+    resting
 }
 
 /// Undoes plans that come to nothing.

@@ -48,7 +48,7 @@ pub(crate) enum Garbage {
     Index(Arc<Node>),
     /// A destroyed hierarchy, whose index may be reused.
     Hierarchy(Arc<Hier>),
-    /// A group that may be armed again.
+    /// A group whose rest is over.
     Rest(Arc<Node>),
 }
 
@@ -369,7 +369,7 @@ fn sort_out(tree: &mut Tree, garbage: Vec<Garbage>) -> (Vec<Arc<dyn AnyCss>>, Ve
                 csses.push(css);
             }
             Garbage::Index(node) => node.hierarchy.give_back(node.index),
-            Garbage::Rest(node) => arm::rested(tree, &node),
+            Garbage::Rest(node) => arm::rested(&node),
             Garbage::Hierarchy(hier) => {
                 tree.hierarchies.try_remove(hier.index as usize);
                 hier.forget();

@@ -52,11 +52,9 @@
 //! from one group to the other. Controllers that are bound, unbound or rebound see their members through
 //! `attach` as well, so there is nothing else to do. `docs/adding-a-controller.md` goes through it line by line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use fief_core::{
     ControlFile, Counter, CounterStats, Css, HookError, Limit, Member, Migration, Resource,
-    Subsystem,
+    Subsystem, Tally, TallyStats,
     file::{parse, render},
 };
 
@@ -80,8 +78,8 @@ pub struct Tasks {
 #[doc(alias = "pids_cgroup")]
 pub struct TasksCss {
     tasks: Counter,
-    /// Tasks refused by a limit, here or below.
-    refused: AtomicU64,
+    /// Tasks refused by the limit; in all, by those of the groups below, too.
+    refused: Tally<1>,
 }
 
 /// A group's figures, as of one moment each.
@@ -142,10 +140,8 @@ impl TasksCss {
     /// Returns the figures.
     #[must_use]
     pub fn stats(&self) -> TasksStats {
-        let CounterStats { current, max, peak, max_events: max_events_local, .. } =
-            self.tasks.stats();
-        // Ordering: Relaxed: a figure.
-        let max_events = self.refused.load(Ordering::Relaxed);
+        let CounterStats { current, max, peak, .. } = self.tasks.stats();
+        let TallyStats { own: [max_events_local], total: [max_events], .. } = self.refused.stats();
         TasksStats { current, max, peak, max_events, max_events_local }
     }
 }
@@ -157,17 +153,16 @@ impl Subsystem for Tasks {
         "tasks"
     }
 
-    fn new_css(&self, _parent: Option<&Css<TasksCss>>) -> Result<TasksCss, HookError> {
-        Ok(TasksCss { tasks: Counter::new(), refused: AtomicU64::new(0) })
+    fn new_css(&self, parent: Option<&Css<TasksCss>>) -> Result<TasksCss, HookError> {
+        let refused = parent.map_or_else(Tally::new, |parent| Tally::below(&parent.refused));
+        Ok(TasksCss { tasks: Counter::new(), refused })
     }
 
     fn can_fork(&self, css: &Css<TasksCss>, _task: &Member) -> Result<(), HookError> {
         TASKS.try_charge(css, 1).map_err(|error| {
-            let ancestors = std::iter::successors(Some(css), |css| css.parent());
-            for css in ancestors.skip(error.level) {
-                // Ordering: Relaxed: a figure.
-                css.refused.fetch_add(1, Ordering::Relaxed);
-            }
+            let mut ancestors = std::iter::successors(Some(css), |css| css.parent());
+            let refuser = ancestors.nth(error.level).unwrap_or(css);
+            refuser.refused.add(0, 1);
             error.into()
         })
     }

@@ -18,7 +18,6 @@ use crate::{
         thread,
     },
     lifecycle::{self, Owned},
-    reclaim::Garbage,
     registry::{Engine, Tree},
     sync::{Arc, Ordering},
 };
@@ -28,7 +27,6 @@ pub(crate) fn is_wanted(node: &Node) -> bool {
     node.notifies()
         && node.parent.is_some()
         && node.is_online()
-        && !node.is_resting()
         && node.member_count() == 0
         && node.child_count() == 0
 }
@@ -53,9 +51,7 @@ pub(crate) fn arm_emptied(engine: &Engine, tree: &mut Tree, count: usize) -> usi
     for nodes in emptied.chunk_by(|one, other| Arc::ptr_eq(&one.hierarchy, &other.hierarchy)) {
         arm(engine, tree, nodes);
         for node in nodes.iter().filter(|node| node.uses.is_zero()) {
-            if node.wake_to_news() {
-                node.hierarchy.outbox.tell(node);
-            }
+            node.hierarchy.outbox.tell(node);
         }
     }
     emptied.len()
@@ -75,25 +71,42 @@ pub(crate) fn arm(engine: &Engine, tree: &mut Tree, nodes: &[Arc<Node>]) {
     }
 }
 
-/// Lets the css of an armed group count in cells for a while, as css come to it or leave it; the reclaimer
-/// arms it again a grace period after the next publication.
+/// Lets an armed group rest, as css leave it or come to it: it is not out of use until [`rested`], a grace
+/// period later.
 ///
-/// The structural unit that the group has meanwhile outlasts every `try_get` that is about to give back
-/// one it took for a css that leaves: no edge passes there untold. If the group was told already, and
-/// nothing happens to it, it is not told again.
-pub(crate) fn rest(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
-    if node.is_armed() {
-        let (was_zero, notice) = (node.uses.is_zero(), node.notice_number());
-        disarm(engine, tree, node);
-        node.rest(was_zero.then_some(notice));
-        tree.retired.push(Garbage::Rest(Arc::clone(node)));
+/// It has a unit more meanwhile, as long as a `try_get` may be about to give back one that it took for a
+/// css that leaves: no edge passes there untold.
+pub(crate) fn rest(node: &Node) {
+    if !node.is_resting() {
+        node.note_told(node.uses.is_zero().then(|| node.notice_number()));
+    }
+    node.uses.add();
+    node.lie_down();
+}
+
+/// Ends a rest of a group, and tells of it if it is in use no more.
+///
+/// Not if that was told before the rest, and nothing happened since: neither to the notice, which could
+/// have been accepted and the group found in use; nor to the group, see [`Node::note_news`].
+pub(crate) fn rested(node: &Arc<Node>) {
+    if !node.stand_up() {
+        return; // a strict removal took the unit
+    }
+    let was_last = node.uses.leave();
+    if was_last && node.is_armed() && node.is_online() && node.has_news() {
+        node.hierarchy.outbox.tell(node);
     }
 }
 
-/// Ends the rest of a group.
-pub(crate) fn rested(tree: &mut Tree, node: &Arc<Node>) {
-    node.stand_up();
-    emptied(tree, node);
+/// Takes the units of a group's rests, as its strict removal is tried; returns it once for each.
+pub(crate) fn wake(node: &Arc<Node>) -> impl Iterator<Item = &Arc<Node>> {
+    std::iter::repeat(node).take_while(|node| {
+        let is_resting = node.stand_up();
+        if is_resting {
+            node.uses.leave();
+        }
+        is_resting
+    })
 }
 
 /// Makes the counts of `csses` exact; those without references give their units back at once.
@@ -120,8 +133,7 @@ pub(crate) fn arm_newborn(node: &Node, csses: &[Owned<'_>]) {
 
 /// Lets the css of `node` count in cells again: it gets a member or a child, or nobody asks any more.
 pub(crate) fn disarm(engine: &Engine, tree: &mut Tree, node: &Arc<Node>) {
-    // Whatever it does from now on is news.
-    node.wake_to_news();
+    node.note_news();
     if !node.is_armed() {
         return;
     }
@@ -146,6 +158,8 @@ pub(crate) fn collect(core: &Core) {
     let home = core.group();
     let Watched { counted: (_, header), uses } = core.watched(&home);
     let (_, was_last) = switch::collect(header, uses);
+    // It was used.
+    home.note_news();
     if was_last && home.is_armed() {
         home.hierarchy.outbox.tell(&home);
     }

@@ -55,10 +55,10 @@ pub(crate) struct Node {
     pub(crate) is_emptied: AtomicBool,
     /// See [`Told::notice`].
     notice: AtomicU64,
-    /// How often it was let rest and has not been stood up since. Written under the structural lock.
+    /// How many rests have not ended. Written under the structural lock.
     rests: AtomicU32,
-    /// What there was to tell as it was last let rest: 0 for everything; else the number of the notice
-    /// that was on its way, and one. Written under the structural lock.
+    /// What was told before its rest: 0 if there is news since; else the number of the notice that was on
+    /// its way, and one. Written under the structural lock.
     told: AtomicU64,
     /// Which controllers the groups below have css of: a bit each, by the controller's index. Written under
     /// the structural lock.
@@ -146,25 +146,37 @@ impl Node {
         self.notice.load(Ordering::Relaxed)
     }
 
-    /// Returns whether it is let rest: somebody will look whether it is to be armed.
+    /// Returns whether it rests: see `cgroup/arm.rs`.
     pub(crate) fn is_resting(&self) -> bool {
         // Ordering: Relaxed: written under the structural lock, as everywhere here.
         self.rests.load(Ordering::Relaxed) > 0
     }
 
-    /// Lets it rest; `told` is the number of the notice by which it was told already.
-    pub(crate) fn rest(&self, told: Option<u64>) {
+    pub(crate) fn lie_down(&self) {
         self.rests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends one rest; returns false if all are ended.
+    pub(crate) fn stand_up(&self) -> bool {
+        let rests = self.rests.load(Ordering::Relaxed);
+        self.rests.store(rests.saturating_sub(1), Ordering::Relaxed);
+        rests > 0
+    }
+
+    /// Notes what was told before a rest: the number of the notice that is on its way, 0 for none; or that
+    /// the group is in use.
+    pub(crate) fn note_told(&self, told: Option<u64>) {
         self.told.store(told.map_or(0, |notice| notice + 1), Ordering::Relaxed);
     }
 
-    pub(crate) fn stand_up(&self) {
-        self.rests.fetch_sub(1, Ordering::Relaxed);
+    /// Notes that it is used, or somebody was told that it is.
+    pub(crate) fn note_news(&self) {
+        self.told.store(0, Ordering::Relaxed);
     }
 
-    /// Returns whether there is more to tell than before its last rest, and forgets what there was then.
-    pub(crate) fn wake_to_news(&self) -> bool {
-        self.told.swap(0, Ordering::Relaxed) != self.notice_number() + 1
+    /// Returns whether there is more to tell than before its rest.
+    pub(crate) fn has_news(&self) -> bool {
+        self.told.load(Ordering::Relaxed) != self.notice_number() + 1
     }
 
     /// Returns whether the groups below have css of the controller of that index.

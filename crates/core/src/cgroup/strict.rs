@@ -23,6 +23,7 @@ pub(super) fn decide(
     let seen = |css: &Owned<'_>| switch::references(thread::domain(), css.0.core().counted());
     let holders = holders(csses, seen);
     if !holders.is_empty() {
+        nodes.iter().for_each(|node| node.note_news());
         return Err(holders);
     }
     // The css of armed groups are exact already.
@@ -33,6 +34,7 @@ pub(super) fn decide(
     for node in &unarmed {
         node.uses.leave();
     }
+    let rests: Vec<&Arc<Node>> = nodes.iter().copied().flat_map(arm::wake).collect();
 
     let uses: Vec<_> = nodes.iter().map(|node| &node.uses).collect();
     let (mut refused, mut edges) = (Vec::new(), Vec::new());
@@ -43,6 +45,8 @@ pub(super) fn decide(
     if refused.is_empty() {
         return Ok(());
     }
+    rests.iter().for_each(|node| arm::rest(node));
+    nodes.iter().for_each(|node| node.note_news());
     unarmed.iter().for_each(|node| node.uses.add());
     arm::resume(&spread, engine.counting());
     // What went out of use while we looked, and is not removed.

@@ -5,7 +5,7 @@
 //! counterparts, or stay.
 
 use crate::{
-    cgroup::{Node, remove},
+    cgroup::{Node, arm, remove},
     controller::Sight,
     css::AnyCss,
     hierarchy::Hier,
@@ -145,10 +145,35 @@ impl Plan {
         bury(engine, &self.after, std::mem::take(&mut self.born));
     }
 
-    /// Returns the groups that gain or lose a css, if they may be armed.
-    pub(super) fn touched(&self) -> Vec<Arc<Node>> {
-        let changed = self.leaving.iter().chain(&self.born).map(|css| css.core().group());
-        changed.chain(self.movers.armed().iter().cloned()).collect()
+    /// Returns the armed groups that lose a css, or gain one that others may be counting near.
+    pub(super) fn unsettled(&self) -> Vec<Arc<Node>> {
+        let losing = self.leaving.iter().map(|css| css.core().group());
+        let moving = self.movers.armed().iter().flat_map(|(node, image)| [node, image]).cloned();
+        losing.chain(moving).filter(|node| node.is_armed()).collect()
+    }
+
+    /// Lets css count in cells that leave an armed group, which rests.
+    pub(super) fn loosen(&self, engine: &Engine, tree: &Tree) {
+        let moving = self.movers.armed().iter().filter(|(node, _)| node.is_armed());
+        let moving = moving.filter_map(|(node, _)| self.before.own_css(tree, node));
+        let leaving = self.leaving.iter().filter(|css| css.core().group().is_armed());
+        arm::resume(&self.owned(leaving.chain(moving).cloned()), engine.counting());
+    }
+
+    /// Has css count exactly that were made for an armed group, and that nobody else has seen.
+    pub(super) fn arm_born(&self) {
+        let born = self.born.iter().filter(|css| css.core().group().is_armed());
+        arm::make_exact(&self.owned(born.cloned()));
+    }
+
+    /// Returns the css that have come to armed groups, which rest.
+    pub(super) fn arrived<'p>(&'p self, tree: &Tree) -> Vec<Owned<'p>> {
+        let armed = self.movers.armed().iter().filter(|(_, image)| image.is_armed());
+        self.owned(armed.filter_map(|(_, image)| self.after.own_css(tree, image).cloned()))
+    }
+
+    fn owned(&self, csses: impl Iterator<Item = Arc<dyn AnyCss>>) -> Vec<Owned<'_>> {
+        csses.map(|css| (css, &self.after)).collect()
     }
 
     /// Returns whether the reclaimer will have nothing to do on account of this plan.

@@ -16,8 +16,8 @@ use crate::{cgroup::Node, hierarchy::Hier, sync::Arc};
 pub(crate) struct Images {
     /// By the index of the first.
     pairs: Vec<Option<(Arc<Node>, Arc<Node>)>>,
-    /// Those that were armed as they were compared, on either side.
-    armed: Vec<Arc<Node>>,
+    /// Those of which one or the other was armed as they were compared.
+    armed: Vec<(Arc<Node>, Arc<Node>)>,
 }
 
 /// Counterparts that go by the caller's word instead of by name.
@@ -66,14 +66,15 @@ impl Images {
         self.pairs.iter().flatten()
     }
 
-    /// Returns those that were armed as they were compared.
-    pub(crate) fn armed(&self) -> &[Arc<Node>] {
+    /// Returns those of which one or the other was armed as they were compared.
+    pub(crate) fn armed(&self) -> &[(Arc<Node>, Arc<Node>)] {
         &self.armed
     }
 
     fn add(&mut self, node: Arc<Node>, image: Arc<Node>) {
-        let armed = [&node, &image].into_iter().filter(|node| node.is_armed());
-        self.armed.extend(armed.cloned());
+        if node.is_armed() || image.is_armed() {
+            self.armed.push((Arc::clone(&node), Arc::clone(&image)));
+        }
         let index = node.index as usize;
         if self.pairs.len() <= index {
             self.pairs.resize_with(index + 1, || None);
