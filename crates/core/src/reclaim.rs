@@ -441,7 +441,11 @@ mod tests {
         let engine = &owner.engine;
         let parked = Cache::new(&engine.views, engine.is_asymmetric());
         drop(parked.enter());
-        republish(engine).expect("no guard is held");
+        let (done, is_done) = mpsc::channel();
+        let there = Arc::clone(&owner);
+        thread::spawn(move || done.send(republish(&there.engine)));
+        let waited = is_done.recv_timeout(Duration::from_secs(30));
+        waited.expect("the cache is parked").expect("no guard is held");
         let (entered, is_entered) = mpsc::channel();
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
