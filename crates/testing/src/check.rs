@@ -5,6 +5,7 @@
 //! that `cgroup.tasks` shows: those are the registry's own, from 1.
 
 mod files;
+mod members;
 mod notices;
 mod observe;
 mod run;
@@ -16,7 +17,7 @@ use fief_core::{
     WeakCss,
 };
 
-pub(crate) use self::notices::told;
+pub(crate) use self::{members::answer, notices::told};
 use crate::{
     recorder::{Log, Recorder, Recording},
     refusal::{Failure, Refusal},
@@ -130,11 +131,6 @@ impl Session {
             Command::MkdirWith { path, tasks } => self.mkdir_with(path, tasks),
             Command::Mv { path, name } => Ok(done(self.group(path)?.rename(name)?)),
             Command::Rmdir { path, strict, subtree } => self.rmdir(path, *strict, *subtree),
-            Command::Task(name) => self.task(name),
-            Command::Join { task, path } => Ok(done(self.member(task)?.join(&self.group(path)?)?)),
-            Command::Leave { task, hierarchy } => self.leave(task, hierarchy.as_deref()),
-            Command::Exit(name) => self.exit(name),
-            Command::Kill(path) => Ok(format!("{} killed\n", self.group(path)?.kill()?)),
             Command::Get { path, subsystem, name } => self.get(path, subsystem, name.as_deref()),
             Command::Root { subsystem, name } => self.root(subsystem, name.as_deref()),
             Command::Clone { reference, name } => self.clone_reference(reference, name.as_deref()),
@@ -155,7 +151,7 @@ impl Session {
             Command::Echo { value, path } => self.echo(value, path),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
-            _ => self.apply_notices(command),
+            _ => self.apply_members(command),
         }
     }
 

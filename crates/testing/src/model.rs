@@ -6,6 +6,7 @@
 
 mod attach;
 mod css;
+mod freeze;
 mod notices;
 mod rebind;
 mod references;
@@ -77,6 +78,10 @@ struct Group {
     removed: bool,
     max_depth: Option<u64>,
     max_descendants: Option<u64>,
+    /// A freeze is requested of it.
+    freezes: bool,
+    /// It was frozen as it was removed.
+    ended_frozen: bool,
     /// `notify_on_release`.
     notifies: bool,
     /// Its css count exactly, and an edge is told.
@@ -126,6 +131,10 @@ struct Task {
     name: String,
     /// Where it sits, for trees where that is not the root.
     places: BTreeMap<TreeId, GroupId>,
+    /// What it was told last of a freeze.
+    is_asked: bool,
+    /// What it said last.
+    has_stopped: bool,
 }
 
 impl Model {
@@ -147,11 +156,6 @@ impl Model {
             Command::MkdirWith { path, tasks } => self.mkdir_with(path, tasks),
             Command::Mv { path, name } => self.mv(path, name),
             Command::Rmdir { path, strict, subtree } => self.rmdir(path, *strict, *subtree),
-            Command::Task(name) => self.task(name),
-            Command::Join { task, path } => self.join(task, path),
-            Command::Leave { task, hierarchy } => self.leave(task, hierarchy.as_deref()),
-            Command::Exit(name) => self.exit(name),
-            Command::Kill(path) => self.kill(path),
             Command::Get { path, subsystem, name } => self.get(path, subsystem, name.as_deref()),
             Command::Root { subsystem, name } => self.root(subsystem, name.as_deref()),
             Command::Clone { reference, name } => self.clone_reference(reference, name.as_deref()),
@@ -165,7 +169,7 @@ impl Model {
             Command::Reap => self.reap(),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
-            _ => self.apply_notices(command),
+            _ => self.apply_members(command),
         }
     }
 

@@ -28,7 +28,14 @@ fn render_group(out: &mut String, group: &GroupView) {
     if !group.controllers.is_empty() {
         line(out, format_args!("  cgroup.controllers: {}", group.controllers.join(" ")));
     }
-    line(out, format_args!("  cgroup.events: populated {}", u8::from(group.populated)));
+    let frozen = if group.frozen { " frozen 1" } else { "" };
+    line(out, format_args!("  cgroup.events: populated {}{frozen}", u8::from(group.populated)));
+    if group.freeze {
+        line(out, format_args!("  cgroup.freeze: 1"));
+    }
+    if !group.asked.is_empty() {
+        line(out, format_args!("  asked to freeze: {}", group.asked.join(" ")));
+    }
     if let Some(limit) = group.max_depth {
         line(out, format_args!("  cgroup.max.depth: {limit}"));
     }

@@ -14,6 +14,9 @@
 //! | `mv a/b c` | rename the last component |
 //! | `rmdir [--strict] [--subtree] a/b` | remove: detach, or refused while in use; with all below |
 //! | `task t`, `join t a/b`, `leave t [H]`, `exit t` | a member, and where it sits |
+//! | `spawn t u`, `spawn t u in a/b c` | `u` comes into being where `t` sits; in these groups |
+//! | `joinall a/b t u` | all of them move, or none |
+//! | `freeze a on`, `frozen t on` | request that members stop; a task says that it has; or `off` |
 //! | `kill a` | run the cancel callbacks of all members below |
 //! | `get a/b S [as r]`, `root S [as r]`, `clone r [as s]`, `put r` | counted references, by name |
 //! | `weak r [as w]`, `upgrade w [as r]` | weak references, by name |
@@ -63,6 +66,10 @@ pub enum Command {
     Join { task: String, path: String },
     Leave { task: String, hierarchy: Option<String> },
     Exit(String),
+    Spawn { spawner: String, task: String, paths: Vec<String> },
+    JoinAll { path: String, tasks: Vec<String> },
+    Freeze { path: String, on: bool },
+    Frozen { task: String, on: bool },
     Kill(String),
     Get { path: String, subsystem: String, name: Option<String> },
     Root { subsystem: String, name: Option<String> },
@@ -123,6 +130,8 @@ pub enum Rule {
     ExpectedWith { usage: &'static str },
     #[error("expected `> PATH` at the end: {usage}")]
     ExpectedTarget { usage: &'static str },
+    #[error("expected `in PATH...`: {usage}")]
+    ExpectedIn { usage: &'static str },
     #[error("no such option: {usage}")]
     UnknownOption { usage: &'static str },
     #[error("expected `on` or `off`")]
@@ -171,11 +180,6 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "mkdir" => args.mkdir()?,
         "mv" => Command::Mv { path: args.word()?, name: args.word()? },
         "rmdir" => args.rmdir()?,
-        "task" => Command::Task(args.word()?),
-        "join" => Command::Join { task: args.word()?, path: args.word()? },
-        "leave" => Command::Leave { task: args.word()?, hierarchy: args.optional() },
-        "exit" => Command::Exit(args.word()?),
-        "kill" => Command::Kill(args.word()?),
         "get" => {
             Command::Get { path: args.word()?, subsystem: args.word()?, name: args.as_name()? }
         }
@@ -194,6 +198,22 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "echo" => args.echo()?,
         "show" => Command::Show(args.optional()),
         "events" => Command::Events,
+        _ => return parse_members(args),
+    })
+}
+
+/// The commands about members.
+fn parse_members(args: &mut Args<'_>) -> Result<Command, ParseError> {
+    Ok(match args.verb() {
+        "task" => Command::Task(args.word()?),
+        "join" => Command::Join { task: args.word()?, path: args.word()? },
+        "leave" => Command::Leave { task: args.word()?, hierarchy: args.optional() },
+        "exit" => Command::Exit(args.word()?),
+        "spawn" => args.spawn()?,
+        "joinall" => Command::JoinAll { path: args.word()?, tasks: args.words()? },
+        "freeze" => Command::Freeze { path: args.word()?, on: args.switch()? },
+        "frozen" => Command::Frozen { task: args.word()?, on: args.switch()? },
+        "kill" => Command::Kill(args.word()?),
         _ => return parse_notices(args),
     })
 }
@@ -231,6 +251,10 @@ fn usage(verb: &str) -> &'static str {
         "panic" => "panic SUBSYSTEM HOOK N",
         "mkdir" => "mkdir PATH [with TASK...]",
         "rmdir" => "rmdir [--strict] [--subtree] PATH",
+        "spawn" => "spawn TASK NAME [in PATH...]",
+        "joinall" => "joinall PATH TASK...",
+        "freeze" => "freeze PATH on|off",
+        "frozen" => "frozen TASK on|off",
         "kill" => "kill PATH",
         "notify" => "notify PATH on|off",
         "notice" => "notice [as NAME]",
@@ -290,12 +314,27 @@ impl<'a> Args<'a> {
         match self.rest.next() {
             None => Ok(Command::Mkdir(path)),
             Some(word) if word.text == "with" => {
-                let mut tasks = vec![self.word()?];
-                tasks.extend(self.rest.by_ref().map(|word| word.text.clone()));
-                Ok(Command::MkdirWith { path, tasks })
+                Ok(Command::MkdirWith { path, tasks: self.words()? })
             }
             Some(word) => Err(self.error(word, Rule::ExpectedWith { usage: self.usage() })),
         }
+    }
+
+    fn spawn(&mut self) -> Result<Command, ParseError> {
+        let (spawner, task) = (self.word()?, self.word()?);
+        let paths = match self.rest.next() {
+            None => Vec::new(),
+            Some(word) if word.text == "in" => self.words()?,
+            Some(word) => return Err(self.error(word, Rule::ExpectedIn { usage: self.usage() })),
+        };
+        Ok(Command::Spawn { spawner, task, paths })
+    }
+
+    /// The rest, of at least one word.
+    fn words(&mut self) -> Result<Vec<String>, ParseError> {
+        let mut words = vec![self.word()?];
+        words.extend(self.rest.by_ref().map(|word| word.text.clone()));
+        Ok(words)
     }
 
     fn rmdir(&mut self) -> Result<Command, ParseError> {

@@ -23,6 +23,7 @@ impl View {
 /// One group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a file of its own")]
 pub struct GroupView {
     /// From the root of the hierarchy, `/` for the root itself.
     pub path: String,
@@ -30,6 +31,12 @@ pub struct GroupView {
     pub controllers: Vec<String>,
     /// `cgroup.events`: whether a member sits here or below.
     pub populated: bool,
+    /// `cgroup.freeze`: whether a freeze is requested of it.
+    pub freeze: bool,
+    /// `cgroup.events`: whether one is in effect, and no member here or below runs.
+    pub frozen: bool,
+    /// Those of the direct members that are asked to freeze, sorted; with `*`, if they have stopped.
+    pub asked: Vec<String>,
     /// `notify_on_release`.
     pub notify_on_release: bool,
     /// `None` is `max`.

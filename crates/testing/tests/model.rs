@@ -152,7 +152,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => watches(),
         2 => (path(), group()).prop_map(|(path, name)| Command::Mv { path, name }),
         10 => references(),
-        8 => members(),
+        12 => members(),
         2 => limits(),
         3 => injections(),
         3 => universe(),
@@ -214,6 +214,14 @@ fn members() -> impl Strategy<Value = Command> {
         2 => (task(), prop::option::of(hierarchy()))
             .prop_map(|(task, hierarchy)| Command::Leave { task, hierarchy }),
         2 => task().prop_map(Command::Exit),
+        3 => (task(), task(), prop::collection::vec(path(), 0..3))
+            .prop_map(|(spawner, task, paths)| Command::Spawn { spawner, task, paths }),
+        2 => (path(), prop::collection::vec(task(), 1..4))
+            .prop_map(|(path, tasks)| Command::JoinAll { path, tasks }),
+        4 => (path(), prop::bool::weighted(0.6))
+            .prop_map(|(path, on)| Command::Freeze { path, on }),
+        3 => (task(), prop::bool::weighted(0.7))
+            .prop_map(|(task, on)| Command::Frozen { task, on }),
         1 => path().prop_map(Command::Kill),
     ]
 }

@@ -94,6 +94,8 @@ impl Session {
             let (line, is_last) = match watch.try_recv() {
                 Ok(Event::Populated) => ("populated", false),
                 Ok(Event::Emptied) => ("emptied", false),
+                Ok(Event::Frozen) => ("frozen", false),
+                Ok(Event::Thawed) => ("thawed", false),
                 Ok(Event::Removed) => ("removed", false),
                 Ok(other) => return Ok(format!("{lines}{other:?}\n")),
                 Err(TryRecvError::Disconnected) => ("the end", true),

@@ -29,6 +29,9 @@ impl Session {
             path: group.path(),
             controllers: if is_root { group.hierarchy().controllers() } else { Vec::new() },
             populated: group.is_populated(),
+            freeze: group.is_freeze_requested(),
+            frozen: group.is_frozen(),
+            asked: self.asked(group),
             notify_on_release: group.notify_on_release(),
             max_depth: bounded(group.max_depth()),
             max_descendants: bounded(group.max_descendants()),
@@ -37,6 +40,19 @@ impl Session {
             members,
             css: self.group_css(group),
         }
+    }
+
+    fn asked(&self, group: &Cgroup) -> Vec<String> {
+        let here = self
+            .tasks
+            .iter()
+            .filter(|task| task.cgroup(&group.hierarchy()).as_ref() == Some(group));
+        let asked = here.filter(|task| task.is_freeze_requested());
+        let star = |is_frozen| if is_frozen { "*" } else { "" };
+        let mut asked: Vec<String> =
+            asked.map(|task| format!("{}{}", task.name(), star(task.is_frozen()))).collect();
+        asked.sort();
+        asked
     }
 
     /// Looks without counting, so that looking changes nothing.

@@ -62,33 +62,6 @@ impl Session {
         Ok(format!("{} removed\n", group.remove_subtree(removal)?))
     }
 
-    pub(super) fn task(&mut self, name: &str) -> Outcome {
-        if self.member(name).is_ok() {
-            return Err(Refusal::Taken(name.to_owned()).into());
-        }
-        let task = self.registry.create_task(name)?;
-        let (log, line) = (self.log.clone(), format!("cancel {name}"));
-        task.on_cancel(move || log.push(line.clone()));
-        self.tasks.push(task);
-        Ok(String::new())
-    }
-
-    pub(super) fn leave(&self, task: &str, hierarchy: Option<&str>) -> Outcome {
-        let task = self.member(task)?;
-        match hierarchy {
-            Some(hierarchy) => task.leave(&self.named(hierarchy)?)?,
-            None => task.leave(self.current()?)?,
-        }
-        Ok(String::new())
-    }
-
-    pub(super) fn exit(&mut self, name: &str) -> Outcome {
-        let at = self.tasks.iter().position(|task| task.name() == name);
-        let at = at.ok_or_else(|| Refusal::UnknownTask(name.to_owned()))?;
-        drop(self.tasks.remove(at));
-        Ok(String::new())
-    }
-
     pub(super) fn get(&mut self, path: &str, subsystem: &str, name: Option<&str>) -> Outcome {
         let group = self.group(path)?;
         let css = self.controller(subsystem)?.css(&group);

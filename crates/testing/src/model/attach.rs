@@ -1,24 +1,67 @@
-//! Members: created at every root, moved all or nothing.
+//! Members: created at every root or where another sits, moved all or nothing.
+
+use std::collections::BTreeMap;
 
 use super::{GroupId, Model, Outcome, Task, TreeId};
-use crate::hook::Hook;
+use crate::{hook::Hook, script::Command};
 
 /// A subsystem, and what it is asked or told of.
 pub(super) type Seat = (usize, String);
 
 impl Model {
-    pub(super) fn task(&mut self, name: &str) -> Outcome {
-        if self.tasks.iter().any(|task| task.name == name) {
-            return Err("Taken".to_owned());
+    pub(super) fn apply_members(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Task(name) => {
+                self.check_free(name)?;
+                self.bear_task(name, BTreeMap::new())
+            }
+            Command::Join { task, path } => self.join_all(path, std::slice::from_ref(task)),
+            Command::JoinAll { path, tasks } => self.join_all(path, tasks),
+            Command::Leave { task, hierarchy } => self.leave(task, hierarchy.as_deref()),
+            Command::Exit(name) => self.exit(name),
+            Command::Spawn { spawner, task, paths } => self.spawn(spawner, task, paths),
+            Command::Freeze { path, on } => self.freeze(path, *on),
+            Command::Frozen { task, on } => self.frozen(task, *on),
+            Command::Kill(path) => self.kill(path),
+            _ => self.apply_notices(command),
         }
-        let at = format!("{name} at /");
+    }
+
+    fn check_free(&self, name: &str) -> Result<(), &'static str> {
+        if self.task_named(name).is_ok() { Err("Taken") } else { Ok(()) }
+    }
+
+    fn spawn(&mut self, spawner: &str, name: &str, paths: &[String]) -> Outcome {
+        let spawner = self.task_named(spawner)?;
+        self.check_free(name)?;
+        let groups = paths.iter().map(|path| self.lookup(path)).collect::<Result<Vec<_>, _>>()?;
+        if groups.windows(2).any(|two| two[0] != two[1]) {
+            return Err("Ambiguous".to_owned());
+        }
+        let mut places = self.tasks[spawner].places.clone();
+        places.extend(groups.into_iter().map(|group| (self.groups[group].tree, group)));
+        // The root is where a task is that sits nowhere else.
+        places.retain(|_, group| self.groups[*group].parent.is_some());
+        self.bear_task(name, places)
+    }
+
+    /// Makes a task at these places, if every subsystem agrees.
+    fn bear_task(&mut self, name: &str, places: BTreeMap<TreeId, GroupId>) -> Outcome {
         let all = self.registered();
-        let seats: Vec<Seat> = all.iter().map(|&index| (index, at.clone())).collect();
+        let at = |index: usize| {
+            let place = self.subsystems[index].tree.and_then(|tree| places.get(&tree));
+            let path = place.map_or_else(|| "/".to_owned(), |&group| self.path(group));
+            (index, format!("{name} at {path}"))
+        };
+        let seats: Vec<Seat> = all.into_iter().map(at).collect();
         self.all_or_none(&seats, Hook::CanFork, Hook::CancelFork)?;
-        self.tasks.push(Task { name: name.to_owned(), places: Default::default() });
-        for &index in &all {
-            self.call(index, Hook::Fork, &at).ok();
+        places.values().for_each(|&group| self.disarm(group));
+        let name = name.to_owned();
+        self.tasks.push(Task { name, places, is_asked: false, has_stopped: false });
+        for (index, what) in &seats {
+            self.call(*index, Hook::Fork, what).ok();
         }
+        self.tell_asked(&[self.tasks.len() - 1]);
         Ok(String::new())
     }
 
@@ -35,13 +78,13 @@ impl Model {
         Ok(String::new())
     }
 
-    pub(super) fn join(&mut self, name: &str, path: &str) -> Outcome {
-        let task = self.task_named(name)?;
+    fn join_all(&mut self, path: &str, names: &[String]) -> Outcome {
+        let tasks = self.tasks_named(names)?;
         let group = self.lookup(path)?;
-        self.attach(&[task], group)
+        self.attach(&tasks, group)
     }
 
-    pub(super) fn leave(&mut self, name: &str, hierarchy: Option<&str>) -> Outcome {
+    fn leave(&mut self, name: &str, hierarchy: Option<&str>) -> Outcome {
         let task = self.task_named(name)?;
         let tree = match hierarchy {
             Some(hierarchy) => self.tree_named(hierarchy).ok_or("UnknownHierarchy")?,
@@ -53,7 +96,7 @@ impl Model {
         self.attach(&[task], self.trees[tree].root)
     }
 
-    pub(super) fn kill(&mut self, path: &str) -> Outcome {
+    fn kill(&mut self, path: &str) -> Outcome {
         let group = self.lookup(path)?;
         let mut killed = 0;
         for group in self.preorder(group) {
@@ -88,6 +131,7 @@ impl Model {
                 self.call(*index, hook, what).ok();
             }
         }
+        self.tell_asked(tasks);
     }
 
     /// Who is asked whether tasks may move, and what it is told: task by task.
@@ -129,6 +173,17 @@ impl Model {
     pub(super) fn members(&self, group: GroupId) -> Vec<usize> {
         let tree = self.groups[group].tree;
         (0..self.tasks.len()).filter(|&task| self.place(task, tree) == group).collect()
+    }
+
+    /// The tasks of these names, each once.
+    pub(super) fn tasks_named(&self, names: &[String]) -> Result<Vec<usize>, &'static str> {
+        let mut tasks = Vec::new();
+        for task in names.iter().map(|name| self.task_named(name)).collect::<Result<Vec<_>, _>>()? {
+            if !tasks.contains(&task) {
+                tasks.push(task);
+            }
+        }
+        Ok(tasks)
     }
 
     pub(super) fn task_named(&self, name: &str) -> Result<usize, &'static str> {

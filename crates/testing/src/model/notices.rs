@@ -8,6 +8,7 @@ use crate::{check::told, names::fresh, script::Command};
 pub(super) struct Watching {
     group: GroupId,
     populated: bool,
+    frozen: bool,
     removed: bool,
 }
 
@@ -216,19 +217,24 @@ impl Model {
             return Err("Root".to_owned());
         }
         let name = fresh(name, 'v', |name| self.watches.contains_key(name)).map_err(|_| "Taken")?;
-        let watching = Watching { group, populated: self.is_populated(group), removed: false };
+        let (populated, frozen) = (self.is_populated(group), self.is_frozen(group));
+        let watching = Watching { group, populated, frozen, removed: false };
         self.watches.insert(name, watching);
         Ok(String::new())
     }
 
     fn hear(&mut self, name: &str) -> Outcome {
         let watching = self.watches.get(name).ok_or("UnknownWatch")?;
-        let Watching { group, populated, removed } = *watching;
+        let Watching { group, populated, frozen, removed } = *watching;
         let now = self.is_populated(group);
+        let is_frozen = self.is_frozen(group);
         let is_removed = self.groups[group].removed;
         let mut events = Vec::new();
         if !removed && now != populated {
             events.push(if now { "populated" } else { "emptied" });
+        }
+        if !removed && is_frozen != frozen {
+            events.push(if is_frozen { "frozen" } else { "thawed" });
         }
         if !removed && is_removed {
             events.push("removed");
@@ -236,7 +242,7 @@ impl Model {
         if is_removed {
             events.push("the end");
         }
-        let told = Watching { group, populated: now, removed: is_removed };
+        let told = Watching { group, populated: now, frozen: is_frozen, removed: is_removed };
         self.watches.insert(name.to_owned(), told);
         let path = self.path(group);
         Ok(events.into_iter().map(|event| format!("{path}: {event}\n")).collect())

@@ -16,6 +16,7 @@ impl Model {
         }
         self.bury(&csses);
         for &group in &groups {
+            self.groups[group].ended_frozen = self.is_frozen(group);
             self.groups[group].removed = true;
         }
         self.note_emptied(parent);

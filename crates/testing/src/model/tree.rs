@@ -46,13 +46,7 @@ impl Model {
     }
 
     pub(super) fn mkdir_with(&mut self, path: &str, names: &[String]) -> Outcome {
-        let named = names.iter().map(|name| self.task_named(name));
-        let mut tasks = Vec::new();
-        for task in named.collect::<Result<Vec<_>, _>>()? {
-            if !tasks.contains(&task) {
-                tasks.push(task);
-            }
-        }
+        let tasks = self.tasks_named(names)?;
         let group = self.bear(path, true)?;
         let seats = self.seats(&tasks, group);
         if let Err(veto) = self.all_or_none(&seats, Hook::CanAttach, Hook::CancelAttach) {
@@ -222,6 +216,8 @@ fn new_group(tree: TreeId, parent: Option<GroupId>, name: &str) -> Group {
         removed: false,
         max_depth: None,
         max_descendants: None,
+        freezes: false,
+        ended_frozen: false,
         notifies: false,
         armed: false,
         notice: 0,

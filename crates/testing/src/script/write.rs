@@ -38,6 +38,10 @@ impl Command {
             Self::Join { .. } => "join",
             Self::Leave { .. } => "leave",
             Self::Exit(_) => "exit",
+            Self::Spawn { .. } => "spawn",
+            Self::JoinAll { .. } => "joinall",
+            Self::Freeze { .. } => "freeze",
+            Self::Frozen { .. } => "frozen",
             Self::Kill(_) => "kill",
             Self::Get { .. } => "get",
             Self::Root { .. } => "root",
@@ -87,8 +91,17 @@ impl Command {
             | Self::Unwatch(word) => vec![word.clone()],
             Self::MkdirWith { path, tasks } => with(path, tasks),
             Self::Rmdir { path, strict, subtree } => rmdir(path, *strict, *subtree),
-            Self::Notify { path, on } => {
-                vec![path.clone(), if *on { "on" } else { "off" }.to_owned()]
+            Self::Spawn { spawner, task, paths } => {
+                let names = [spawner, task].map(String::as_str);
+                let into = if paths.is_empty() { None } else { Some("in") };
+                let paths = paths.iter().map(String::as_str);
+                names.into_iter().chain(into).chain(paths).map(str::to_owned).collect()
+            }
+            Self::JoinAll { path, tasks } => [path].into_iter().chain(tasks).cloned().collect(),
+            Self::Notify { path: what, on }
+            | Self::Freeze { path: what, on }
+            | Self::Frozen { task: what, on } => {
+                vec![what.clone(), if *on { "on" } else { "off" }.to_owned()]
             }
             Self::Notice(name) => named(&[], name.as_ref()),
             Self::Bind { subsystem: first, hierarchy: second }
