@@ -9,6 +9,7 @@
 pub mod churn;
 pub mod duel;
 pub mod ledger;
+pub mod rebind;
 pub mod release;
 pub mod rounds;
 pub mod siege;

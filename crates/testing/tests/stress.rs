@@ -5,7 +5,7 @@ use std::io::{Write, stderr};
 use fief_core::Barrier;
 use fief_testing::stress::{
     churn::{self, Load},
-    duel, release, rounds, scaled, siege, threads,
+    duel, rebind, release, rounds, scaled, siege, threads,
 };
 
 const SEED: u64 = 0x2007_0705;
@@ -86,6 +86,33 @@ fn siege(barrier: Barrier) {
     say(&format!("{barrier:?}: {outcome}"));
     outcome.ledger.settle().expect("no violation");
     assert!(outcome.removed > 0 && outcome.refused > 0);
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn controllers_move_between_trees_in_use() {
+    rebind(&rebind::Load::new(Barrier::Auto, SEED, scaled(10_000)));
+}
+
+#[test]
+#[ignore = "minutes; run by xtask ci --full"]
+fn controllers_move_between_trees_in_use_fenced() {
+    rebind(&rebind::Load::new(Barrier::Fence, SEED, scaled(10_000)));
+}
+
+#[test]
+fn controllers_move_between_small_trees_in_use() {
+    for barrier in [Barrier::Auto, Barrier::Fence] {
+        rebind(&rebind::Load::small(barrier, SEED, 100));
+    }
+}
+
+fn rebind(load: &rebind::Load) {
+    let outcome = rebind::run(load).expect("no refusal");
+    say(&format!("{:?}: {outcome}", load.barrier));
+    outcome.ledger.settle().expect("no violation");
+    let counts = outcome.counts;
+    assert!(counts.views.min(counts.binds).min(counts.charges).min(counts.by_agents) > 0);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Watches every css from its making to its drop.
 
-use std::{cell::Cell, fmt};
+use std::{cell::Cell, fmt, sync::OnceLock};
 
-use fief_core::{Css, CssRef, HookError, Subsystem};
+use fief_core::{Counter, Css, CssRef, HookError, Resource, Subsystem};
 
 use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, Ordering, lock};
 
@@ -113,7 +113,13 @@ pub struct Canary {
     song: AtomicU64,
     life: Arc<Life>,
     ledger: Arc<Ledger>,
+    /// The name of the group that the css was made for.
+    name: OnceLock<String>,
+    counter: Counter,
 }
+
+/// What may be charged to a css: given back when the css is dropped, or that is a violation.
+pub const CHARGES: Resource<Canary> = Resource::new("watch.max", |canary| &canary.counter);
 
 const ALIVE: u64 = 0xca4a_41e5_ca4a_41e5;
 const DEAD: u64 = 0xdead_dead_dead_dead;
@@ -125,6 +131,12 @@ impl Canary {
         let song = self.song.load(Ordering::Relaxed);
         self.ledger.assert(song == ALIVE, || format!("canary reads {song:#x}"));
         self.held("seen by a holder");
+    }
+
+    /// Returns the name of the group that the css was made for; empty for a root.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.get().map_or("", String::as_str)
     }
 
     /// Tells whether two references are to one css.
@@ -145,6 +157,9 @@ impl Drop for Canary {
         let song = self.song.swap(DEAD, Ordering::Relaxed);
         self.ledger.assert(song == ALIVE, || format!("dropped while the canary reads {song:#x}"));
         self.life.advance(&self.ledger, FREED);
+        let (charged, bugs) = (self.counter.current(), self.counter.accounting_bugs());
+        let text = || format!("{charged} is charged to a css that is freed, {bugs} wrong charges");
+        self.ledger.assert(charged == 0 && bugs == 0, text);
         if let Some(parent) = &self.life.parent {
             let stage = parent.stage();
             self.ledger.assert(stage < FREED, || "a parent was freed before its child".to_owned());
@@ -231,11 +246,13 @@ impl Subsystem for Watch {
         let parent = parent.map(|parent| Arc::clone(&parent.life));
         let (stage, held) = (AtomicU8::new(MADE), AtomicU64::new(0));
         let life = Arc::new(Life { stage, held, parent });
-        Ok(Canary { song: AtomicU64::new(ALIVE), life, ledger: Arc::clone(&self.ledger) })
+        let (song, ledger) = (AtomicU64::new(ALIVE), Arc::clone(&self.ledger));
+        Ok(Canary { song, life, ledger, name: OnceLock::new(), counter: Counter::new() })
     }
 
     fn online(&self, css: &Css<Canary>) -> Result<(), HookError> {
         css.life.advance(&self.ledger, ONLINE);
+        css.name.get_or_init(|| css.cgroup().map(|group| group.name()).unwrap_or_default());
         Ok(())
     }
 
