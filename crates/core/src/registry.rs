@@ -152,7 +152,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// What any of those calls refuses, and what the rules of [`Edit`](crate::Edit) do. Nothing has changed
+    /// What any of those calls refuses, and what the rules of [`Edit`] do. Nothing has changed
     /// then, but that caches were drained.
     pub fn edit<'t, R>(
         &self,
