@@ -166,6 +166,9 @@ pub(crate) fn remount(
     let (owner, hier) = (hierarchy.owner(), hierarchy.hier());
     let engine = &owner.engine;
     let mut tree = engine.structure("remount", || hierarchy.name())?;
+    if hierarchy.is_destroyed() {
+        return Err(BindError::Destroyed { hierarchy: hierarchy.name() });
+    }
     let is_named = |bound: &Bound| {
         let key = bound.identity().key;
         controllers

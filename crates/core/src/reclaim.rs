@@ -24,6 +24,7 @@ use crate::{
     },
     sync::{Arc, Ordering, thread},
     task::{self, TaskShared},
+    world::guard,
 };
 
 /// Who reclaims for a registry.
@@ -242,7 +243,7 @@ impl Engine {
     }
 
     pub(crate) fn reap(&self) -> bool {
-        if self.is_forked() || is_in_structure() {
+        if self.is_forked() || is_in_structure() || guard::is_held() {
             return false;
         }
         self.pass().is_pending || !self.departed.lock().is_empty()
@@ -464,6 +465,20 @@ mod tests {
             // Ordering: Relaxed: the end of the lookup was seen.
             assert!(over.load(Ordering::Relaxed) || !is_waited_for);
         });
+    }
+
+    #[test]
+    fn a_reader_that_reaps_does_not_wait_for_who_waits_for_it() {
+        let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+        let hierarchy = registry.create_hierarchy("one").expect("the name is free");
+        let group = hierarchy.root().create_child("group").expect("the name is free");
+        group.remove(Removal::Detach).expect("nobody is in it");
+        let guard = registry.read();
+        assert!(!registry.reap(), "does nothing");
+        drop(guard);
+        assert_eq!(registry.stats().grace_periods, 0);
+        registry.reap();
+        assert!(registry.stats().grace_periods > 0);
     }
 
     #[test]

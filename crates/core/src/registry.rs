@@ -207,7 +207,7 @@ impl Registry {
     ///
     /// Returns whether something is left that a later pass could do without another call in
     /// between. For embedders that chose [`Reclaimer::Manual`]; harmless beside the thread. Does
-    /// nothing, and returns false, when called from a hook or in a forked child.
+    /// nothing, and returns false, when called from a hook, under a guard or in a forked child.
     pub fn reap(&self) -> bool {
         self.owner.engine.reap()
     }

@@ -77,11 +77,14 @@ pub(crate) fn arm(engine: &Engine, tree: &mut Tree, nodes: &[Arc<Node>]) {
 /// It has a unit more meanwhile, as long as a `try_get` may be about to give back one that it took for a
 /// css that leaves: no edge passes there untold.
 pub(crate) fn rest(node: &Node) {
-    if !node.is_resting() {
-        node.note_told(node.uses.is_zero().then(|| node.notice_number()));
-    }
-    node.uses.add();
-    node.lie_down();
+    // Nobody ends its notice meanwhile, and is then told that it is in use: see `notice/line.rs`.
+    node.hierarchy.outbox.hold(|| {
+        if !node.is_resting() {
+            node.note_told(node.uses.is_zero().then(|| node.notice_number()));
+        }
+        node.uses.add();
+        node.lie_down();
+    });
 }
 
 /// Ends a rest of a group, and tells of it if it is in use no more.
@@ -162,5 +165,78 @@ pub(crate) fn collect(core: &Core) {
     home.note_news();
     if was_last && home.is_armed() {
         home.hierarchy.outbox.tell(&home);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Cgroup, Notice, Reclaimer, Registry, Subsystem, controller::Controller, css::Css};
+
+    struct Nothing;
+
+    impl Subsystem for Nothing {
+        type State = ();
+
+        fn name(&self) -> &'static str {
+            "nothing"
+        }
+
+        fn new_css(&self, _parent: Option<&Css<()>>) -> Result<(), crate::HookError> {
+            Ok(())
+        }
+    }
+
+    /// A group that was told, and a controller that can leave it.
+    fn told() -> (Registry, Cgroup, Controller<Nothing>, Notice) {
+        let registry = Registry::builder().reclaimer(Reclaimer::Manual).build();
+        let hierarchy = registry.create_hierarchy("h").expect("free");
+        let controller = registry.register(Nothing).expect("free");
+        controller.bind(&hierarchy).expect("unbound");
+        hierarchy.root().set_notify_on_release(true).expect("online");
+        let task = registry.create_task("task").expect("a name");
+        let group = hierarchy.root().create_child_with("g", &[&task]).expect("free");
+        drop(task);
+        while registry.reap() {}
+        let notice = hierarchy.notices().try_recv().expect("its only member is gone");
+        (registry, group, controller, notice)
+    }
+
+    #[test]
+    fn who_accepts_during_a_rest_is_told_again() {
+        let (registry, group, controller, notice) = told();
+        controller.unbind().expect("bound");
+        assert!(group.node().is_resting());
+        assert!(notice.accept().is_none(), "as good as in use");
+        while registry.reap() {}
+        assert!(!group.node().is_resting());
+        let again = group.hierarchy().notices().try_recv().expect("told again");
+        assert!(again.accept().is_some());
+    }
+
+    #[test]
+    fn who_accepts_before_or_after_a_rest_is_not() {
+        for is_before in [true, false] {
+            let (registry, group, controller, notice) = told();
+            let mut notice = Some(notice);
+            if is_before {
+                assert!(notice.take().is_some_and(|notice| notice.accept().is_some()));
+            }
+            controller.unbind().expect("bound");
+            while registry.reap() {}
+            assert!(group.hierarchy().notices().try_recv().is_err());
+            assert!(notice.is_none_or(|notice| notice.accept().is_some()));
+        }
+    }
+
+    #[test]
+    fn a_strict_removal_of_a_resting_group_is_decided() {
+        let (registry, group, controller, notice) = told();
+        let reference = controller.css(&group).expect("bound");
+        controller.unbind().expect("bound");
+        group.remove(crate::Removal::Strict).expect("what is held has left");
+        while registry.reap() {}
+        drop((reference, notice));
+        assert!(group.hierarchy().notices().try_recv().is_err());
+        assert_eq!(registry.stats().cgroups, 1);
     }
 }

@@ -142,7 +142,7 @@ impl Node {
 
     /// Returns the number of its notice that is on its way; 0 for none.
     pub(crate) fn notice_number(&self) -> u64 {
-        // Ordering: Relaxed: see `line.rs`; a notice that ends meanwhile is told again, at worst.
+        // Ordering: Relaxed: written under the outbox's lock; see `line.rs`.
         self.notice.load(Ordering::Relaxed)
     }
 

@@ -2,11 +2,11 @@
 
 use crate::{
     cgroup::{Node, arm},
-    css::{switch, thread},
+    css::{switch, thread as slots},
     error::Holder,
     lifecycle::Owned,
     registry::Engine,
-    sync::Arc,
+    sync::{Arc, thread},
 };
 
 /// Decides that none of `nodes` is in use, for good; else returns who holds what, and nothing has
@@ -20,7 +20,7 @@ pub(super) fn decide(
     nodes: &[&Arc<Node>],
     csses: &[Owned<'_>],
 ) -> Result<(), Vec<Holder>> {
-    let seen = |css: &Owned<'_>| switch::references(thread::domain(), css.0.core().counted());
+    let seen = |css: &Owned<'_>| switch::references(slots::domain(), css.0.core().counted());
     let holders = holders(csses, seen);
     if !holders.is_empty() {
         nodes.iter().for_each(|node| node.note_news());
@@ -38,9 +38,13 @@ pub(super) fn decide(
 
     let uses: Vec<_> = nodes.iter().map(|node| &node.uses).collect();
     let (mut refused, mut edges) = (Vec::new(), Vec::new());
-    // A round ends without a result only when a reference was taken in it, which the next one sees.
+    // A round ends without a result when a reference was taken in it, which the next one sees; or while a
+    // thread is about to give a unit back that it took for a css which has left (`arm::rest`).
     while refused.is_empty() && !engine.decision.close(&uses) {
         refused = collect(csses, &mut edges);
+        if refused.is_empty() {
+            thread::yield_now();
+        }
     }
     if refused.is_empty() {
         return Ok(());

@@ -7,7 +7,9 @@
 //! # Orderings
 //!
 //! A lock is around every line. Edge `told`: an edge that is not told because a notice is on its way
-//! happened before that notice ended, by the lock; so who ends it and then looks sees the edge.
+//! happened before that notice ended, by the lock; so who ends it, and looks in the same hold, sees the
+//! edge. A rest of the group begins under the lock, too (`cgroup/arm.rs`): it finds a notice ended and its
+//! receiver answered, or both to come.
 //!
 //! # Tests
 //!
@@ -75,19 +77,10 @@ impl<E: Told> Line<E> {
         }
     }
 
-    /// Ends the notice of `entry`: the next edge begins another.
-    pub(crate) fn end(&mut self, entry: &E) {
+    /// Ends the notice of `entry`: the next edge begins another. Returns whether there is still something to
+    /// tell.
+    pub(crate) fn end(&mut self, entry: &E) -> bool {
         entry.notice().store(0, Ordering::Relaxed);
+        entry.is_releasable()
     }
-}
-
-/// Ends the notice of `entry` by `end`, and returns whether there is still something to tell.
-pub(crate) fn accept<E: Told>(entry: &E, end: impl FnOnce()) -> bool {
-    if skip("ended_first") {
-        let is_releasable = entry.is_releasable();
-        end();
-        return is_releasable;
-    }
-    end();
-    entry.is_releasable()
 }

@@ -8,7 +8,7 @@ use crate::{
     cgroup::{Cgroup, Node},
     error::RenotifyError,
     hierarchy::Hierarchy,
-    notice::line::{self, Line, Told},
+    notice::line::{Line, Told},
     stat::Count,
     sync::{Arc, Mutex, fork},
 };
@@ -64,11 +64,7 @@ impl Notice {
     #[must_use]
     pub fn accept(mut self) -> Option<Cgroup> {
         let node = self.node.take()?;
-        let outbox = &node.hierarchy.outbox;
-        if line::accept(&*node, || outbox.end(&node)) && outbox.is_here() {
-            return Cgroup::from_node(node);
-        }
-        None
+        if node.hierarchy.outbox.end(&node) { Cgroup::from_node(node) } else { None }
     }
 }
 
@@ -115,16 +111,24 @@ impl Outbox {
         self.state.lock().line.forget(node);
     }
 
-    /// Ends the notice of `node`, and moves on what waits.
+    /// Ends the notice of `node`, and moves on what waits; returns whether there is still something to tell.
     ///
     /// Does nothing in a forked child, where the lock may be held by a thread that is not there.
-    fn end(&self, node: &Node) {
+    fn end(&self, node: &Node) -> bool {
         if !self.is_here() {
-            return;
+            return false;
         }
         let mut state = self.state.lock();
-        state.line.end(node);
+        let is_releasable = state.line.end(node);
         state.move_on(&self.sent);
+        is_releasable
+    }
+
+    /// Runs `step` while no notice begins or ends.
+    pub(crate) fn hold(&self, step: impl FnOnce()) {
+        let state = self.state.lock();
+        step();
+        drop(state);
     }
 
     /// Returns one more receiver.

@@ -24,8 +24,8 @@ pub(crate) struct Images {
 #[derive(Debug, Default)]
 pub(crate) struct Mapping {
     images: HashMap<u64, Arc<Node>>,
-    /// The ids of the groups that are somebody's counterpart by the mapping.
-    taken: HashSet<u64>,
+    /// Groups that are somebody's counterpart by the mapping: the id of its hierarchy, and theirs.
+    taken: HashSet<(u64, u64)>,
 }
 
 /// Why two trees differ.
@@ -84,9 +84,10 @@ impl Images {
 }
 
 impl Mapping {
-    /// Adds a counterpart; returns false if either has one already.
+    /// Adds a counterpart; returns false if either has one already in the other's hierarchy.
     pub(crate) fn add(&mut self, source: &Node, target: &Arc<Node>) -> bool {
-        let is_new = !self.images.contains_key(&source.id) && self.taken.insert(target.id);
+        let taken = (source.hierarchy.id(), target.id);
+        let is_new = !self.images.contains_key(&source.id) && self.taken.insert(taken);
         if is_new {
             self.images.insert(source.id, Arc::clone(target));
         }
@@ -132,7 +133,8 @@ fn match_children(node: &Node, image: &Arc<Node>, mapping: &Mapping) -> Result<P
             }
             None => {
                 let named = image.child(&child.name());
-                let free = named.filter(|named| !mapping.taken.contains(&named.id));
+                let taken = |named: &Arc<Node>| (node.hierarchy.id(), named.id);
+                let free = named.filter(|named| !mapping.taken.contains(&taken(named)));
                 let missing = || Differs { difference: Difference::Missing, path: child.path() };
                 free.ok_or_else(missing)?
             }

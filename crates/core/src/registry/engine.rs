@@ -190,6 +190,7 @@ impl Engine {
     /// Takes the structural lock; the caller is not inside it already.
     pub(crate) fn lock(&self) -> Structure<'_> {
         debug_assert!(!is_in_structure(), "the structural lock is not reentrant");
+        debug_assert!(!guard::is_held(), "a rebind waits for guards under it");
         let tree = self.tree.lock();
         IN_STRUCTURE.set(true);
         Structure { engine: self, tree: Some(tree), departed: Vec::new() }

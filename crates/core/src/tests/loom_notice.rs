@@ -12,7 +12,7 @@ use crate::{
         switch,
         uses::{Decision, Uses},
     },
-    notice::line::{self, Line, Told},
+    notice::line::{Line, Told},
     sync::{Arc, AtomicU64, Mutex},
 };
 
@@ -105,12 +105,11 @@ impl Scene {
     /// Receives a notice, if there is one, and accepts it.
     fn receive(&self) {
         let Some(entry) = self.outbox.lock().1.pop_front() else { return };
-        let end = || {
-            let mut outbox = self.outbox.lock();
-            outbox.0.end(&entry);
-            self.move_on(&mut outbox);
-        };
-        if line::accept(&*entry, end) {
+        let mut outbox = self.outbox.lock();
+        let is_releasable = outbox.0.end(&entry);
+        self.move_on(&mut outbox);
+        drop(outbox);
+        if is_releasable {
             let mut log = self.log();
             log.seen = log.uses;
         }

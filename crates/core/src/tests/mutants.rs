@@ -38,7 +38,6 @@ const MUTANTS: &[(&str, &str)] = &[
     ("decision_load", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
     ("decision_made", "loom_strict::css_are_removed_together_or_stay_usable_together"),
     ("decision_open", "loom_strict::a_try_get_takes_no_later_attempt_for_its_own"),
-    ("ended_first", "loom_notice::the_last_edge_is_told_and_none_twice"),
     ("frozen_load", "loom_freeze::what_members_did_before_they_stopped_is_seen"),
     ("frozen_sub", "loom_freeze::what_members_did_before_they_stopped_is_seen"),
     ("generation_bump", "loom_world::a_weak_reference_never_upgrades_to_another_css"),
