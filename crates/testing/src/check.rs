@@ -8,13 +8,14 @@ mod files;
 mod members;
 mod notices;
 mod observe;
+mod rebind;
 mod run;
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use fief_core::{
-    Barrier, Controller, CssRef, Hierarchy, Notice, Reclaimer, Registry, Subsystem, Task, Watch,
-    WeakCss,
+    Barrier, Controller, CssId, CssRef, Hierarchy, Notice, Reclaimer, Registry, Subsystem, Task,
+    Watch, WeakCss,
 };
 
 pub(crate) use self::{members::answer, notices::told};
@@ -43,6 +44,25 @@ pub fn check_after(before: &str, script: &str) -> String {
     out
 }
 
+/// Runs `command` after a script, and returns what it printed and called.
+///
+/// # Panics
+///
+/// If anything that a script can see was changed by it, or by what was reaped after it.
+#[must_use]
+pub fn check_unchanged(before: &str, command: &str) -> String {
+    let mut session = Session::new();
+    session.run_text(before);
+    session.run_text("reap; events");
+    let was = session.everything();
+    let mut out = session.run_text(command);
+    out.push_str(&session.drain_events());
+    assert_eq!(session.everything(), was, "after {command}: {out}");
+    session.run_text("reap");
+    assert_eq!(session.everything(), was, "after {command} and a reap: {out}");
+    out
+}
+
 /// A registry and the names that a script has given to things in it.
 #[derive(Debug)]
 pub struct Session {
@@ -54,6 +74,8 @@ pub struct Session {
     received: Vec<(Hierarchy, Notice)>,
     notices: BTreeMap<String, Notice>,
     watches: BTreeMap<String, Watch>,
+    /// The ids of css that were looked at, by their numbers.
+    ids: RefCell<BTreeMap<u32, CssId>>,
     /// In order of registration.
     controllers: Vec<Controller<Recorder>>,
     current: Option<Hierarchy>,
@@ -85,6 +107,7 @@ impl Session {
             received: Vec::new(),
             notices: BTreeMap::new(),
             watches: BTreeMap::new(),
+            ids: RefCell::default(),
             controllers: Vec::new(),
             current: None,
             log: Log::default(),
@@ -123,10 +146,6 @@ impl Session {
             Command::Destroy(name) => Ok(done(self.named(name)?.destroy()?)),
             Command::Register(name) => self.register(name),
             Command::Unregister(name) => self.unregister(name),
-            Command::Bind { subsystem, hierarchy } => {
-                Ok(done(self.controller(subsystem)?.bind(&self.named(hierarchy)?)?))
-            }
-            Command::Unbind(name) => Ok(done(self.controller(name)?.unbind()?)),
             Command::Mkdir(path) => self.mkdir(path),
             Command::MkdirWith { path, tasks } => self.mkdir_with(path, tasks),
             Command::Mv { path, name } => Ok(done(self.group(path)?.rename(name)?)),
@@ -151,7 +170,7 @@ impl Session {
             Command::Echo { value, path } => self.echo(value, path),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
-            _ => self.apply_members(command),
+            _ => self.apply_binding(command),
         }
     }
 

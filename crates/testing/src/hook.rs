@@ -14,6 +14,7 @@ pub enum Hook {
     Released,
     Drain,
     Bound,
+    Rebound,
     CanAttach,
     CancelAttach,
     Attach,
@@ -29,7 +30,7 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook, in the order of a life.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NewCss,
         Self::Online,
         Self::Killed,
@@ -37,6 +38,7 @@ impl Hook {
         Self::Released,
         Self::Drain,
         Self::Bound,
+        Self::Rebound,
         Self::CanAttach,
         Self::CancelAttach,
         Self::Attach,
@@ -67,6 +69,7 @@ impl Hook {
             Self::Released => "released",
             Self::Drain => "drain",
             Self::Bound => "bound",
+            Self::Rebound => "rebound",
             Self::CanAttach => "can_attach",
             Self::CancelAttach => "cancel_attach",
             Self::Attach => "attach",

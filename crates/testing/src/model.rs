@@ -9,13 +9,14 @@ mod css;
 mod freeze;
 mod notices;
 mod rebind;
+mod shape;
 mod references;
 mod remove;
 mod subsystem;
 mod tree;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::notices::Watching;
 use crate::{inject::Plan, script::Command};
@@ -36,11 +37,13 @@ pub struct Model {
     references: BTreeMap<String, CssId>,
     weaks: BTreeMap<String, CssId>,
     current: Option<TreeId>,
+    /// Css ever made.
+    made: u32,
     /// Css whose last reference is gone, in the order in which that happened; each is in it once.
     unheld: Vec<CssId>,
     /// Groups whose last member or child is gone, until the reclaimer looks at them.
     emptied: Vec<GroupId>,
-    /// Groups that were armed when css came or went, until the reclaimer has gone by.
+    /// Groups that rest since css left them, until the reclaimer has gone by.
     resting: Vec<GroupId>,
     /// Css that a migration keeps until its last hook has run.
     pinned: Vec<CssId>,
@@ -88,8 +91,13 @@ struct Group {
     armed: bool,
     /// The number of its notice that is on its way, or 0.
     notice: u64,
-    /// It was in use no more as it was let rest: the number that its notice had then.
+    /// It was in use no more as it was let rest, and nothing has happened since: the number that its
+    /// notice had then.
     told: Option<u64>,
+    /// How often it was let rest, and has not stood up since.
+    rests: usize,
+    /// Controllers that the groups below have css of.
+    enabled: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +122,10 @@ struct Css {
     came_online: bool,
     /// Where it was when a hook last saw it.
     seen_at: String,
+    /// The how-manyeth it is.
+    number: u32,
+    /// What was charged to it.
+    usage: u64,
 }
 
 #[derive(Debug)]
@@ -150,8 +162,6 @@ impl Model {
             Command::Destroy(name) => self.destroy(name),
             Command::Register(name) => self.register(name),
             Command::Unregister(name) => self.unregister(name),
-            Command::Bind { subsystem, hierarchy } => self.bind(subsystem, hierarchy),
-            Command::Unbind(name) => self.unbind(name),
             Command::Mkdir(path) => self.mkdir(path),
             Command::MkdirWith { path, tasks } => self.mkdir_with(path, tasks),
             Command::Mv { path, name } => self.mv(path, name),
@@ -169,7 +179,7 @@ impl Model {
             Command::Reap => self.reap(),
             Command::Show(path) => self.show(path.as_deref()),
             Command::Events => Ok(self.drain_events()),
-            _ => self.apply_members(command),
+            _ => self.apply_binding(command),
         }
     }
 

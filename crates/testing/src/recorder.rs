@@ -17,18 +17,32 @@ use crate::{
 
 /// The recorded callbacks of all subsystems of a session, in order.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub struct Log(Arc<Mutex<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    recorded: Vec<String>,
+    /// Css made so far.
+    made: u32,
+}
 
 impl Log {
     /// Appends a line.
     pub fn push(&self, line: String) {
-        lock(&self.0).push(line);
+        lock(&self.0).recorded.push(line);
+    }
+
+    /// Numbers a css, from 1.
+    fn count(&self) -> u32 {
+        let mut lines = lock(&self.0);
+        lines.made += 1;
+        lines.made
     }
 
     /// Takes all lines.
     #[must_use]
     pub fn drain(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.0))
+        std::mem::take(&mut lock(&self.0).recorded)
     }
 }
 
@@ -40,9 +54,11 @@ pub struct Recorder {
     plan: Arc<Mutex<Plan>>,
 }
 
-/// A css's state: knows its last path, so that its drop can be recorded.
+/// A css's state: a number and a usage of its own, and its last path, so that its drop can be recorded.
 #[derive(Debug)]
 pub struct Recording {
+    number: u32,
+    usage: Mutex<u64>,
     subsystem: String,
     path: Mutex<String>,
     settings: Mutex<Settings>,
@@ -125,6 +141,24 @@ impl Recording {
     pub fn subsystem(&self) -> &str {
         &self.subsystem
     }
+
+    /// Returns the css's number: one more for each that is made in a session.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Returns what was charged to this css.
+    #[must_use]
+    pub fn usage(&self) -> u64 {
+        *lock(&self.usage)
+    }
+
+    /// Charges `amount`; stops at the greatest number.
+    pub fn charge(&self, amount: u64) {
+        let mut usage = lock(&self.usage);
+        *usage = usage.saturating_add(amount);
+    }
 }
 
 impl Subsystem for Recorder {
@@ -138,8 +172,9 @@ impl Subsystem for Recorder {
         let under = parent.map_or_else(|| "root".to_owned(), |css| format!("under {}", path(css)));
         self.call(Hook::NewCss, &under)?;
         let (log, plan) = (self.log.clone(), Arc::clone(&self.plan));
-        let (subsystem, settings) = (self.name.clone(), Mutex::default());
-        Ok(Recording { subsystem, path: Mutex::new(under), settings, log, plan })
+        let (number, usage, subsystem) = (log.count(), Mutex::new(0), self.name.clone());
+        let (path, settings) = (Mutex::new(under), Mutex::default());
+        Ok(Recording { number, usage, subsystem, path, settings, log, plan })
     }
 
     fn online(&self, css: &Css<Recording>) -> Result<(), HookError> {
@@ -166,6 +201,10 @@ impl Subsystem for Recorder {
 
     fn bound(&self, root: &Css<Recording>) {
         self.tell(Hook::Bound, root);
+    }
+
+    fn rebound(&self, root: &Css<Recording>) {
+        self.tell(Hook::Rebound, root);
     }
 
     fn can_attach(&self, migration: &Migration<'_, Recording>) -> Result<(), HookError> {

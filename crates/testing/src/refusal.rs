@@ -41,10 +41,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Returns what the model foretells: the kind, or who holds what.
+    /// Returns what the model foretells: the kind, or what exactly is in the way.
     #[must_use]
     pub fn gist(&self) -> &str {
-        if self.kind == "InUse" { &self.text } else { &self.kind }
+        if matches!(&*self.kind, "InUse" | "Differs" | "Members" | "MoverError") {
+            &self.text
+        } else {
+            &self.kind
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes a [`View`] the way `cat` shows cgroupfs: one block a group, one flat-keyed line a file.
 //!
 //! Sorted, and without ids, addresses and times, so that it can stand in a snapshot. Lines that say
-//! nothing are left out: limits at `max`, no controllers, no members, nothing below.
+//! nothing are left out: limits at `max`, no controllers, all of them enabled below, no members, nothing below.
 
 use std::fmt::Write;
 
@@ -27,6 +27,10 @@ fn render_group(out: &mut String, group: &GroupView) {
     line(out, format_args!("{}", group.path));
     if !group.controllers.is_empty() {
         line(out, format_args!("  cgroup.controllers: {}", group.controllers.join(" ")));
+    }
+    if let Some(enabled) = &group.subtree_control {
+        let names = if enabled.is_empty() { "none".to_owned() } else { enabled.join(" ") };
+        line(out, format_args!("  cgroup.subtree_control: {names}"));
     }
     let frozen = if group.frozen { " frozen 1" } else { "" };
     line(out, format_args!("  cgroup.events: populated {}{frozen}", u8::from(group.populated)));
@@ -59,10 +63,17 @@ fn render_group(out: &mut String, group: &GroupView) {
 }
 
 fn css_text(css: &CssView) -> String {
-    if css.holders.is_empty() {
-        return css.stage.clone();
+    if let Some(group) = &css.of {
+        return format!("of {group}");
     }
-    format!("{}, held by {}", css.stage, css.holders.join(" "))
+    let mut text = css.stage.clone();
+    if css.usage > 0 {
+        text.push_str(&format!(", usage {}", css.usage));
+    }
+    if !css.holders.is_empty() {
+        text.push_str(&format!(", held by {}", css.holders.join(" ")));
+    }
+    text
 }
 
 fn detached_text(reference: &DetachedView) -> String {

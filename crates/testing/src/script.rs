@@ -10,6 +10,10 @@
 //! | `hierarchy H`, `use H`, `destroy H` | create and select; select; destroy |
 //! | `register S`, `unregister S` | a recording subsystem (`recorder.rs`) comes and goes |
 //! | `bind S H`, `unbind S` | the controller goes onto a hierarchy and inactive again |
+//! | `rebind S,T H [map a=b c/d=e] [move]` | to a hierarchy of the same shape; `a` of the first one's |
+//! | `remount H [S T]` | these and no others are bound to the hierarchy |
+//! | `subtree a +S -T` | enable and disable below the group |
+//! | `charge S a N` | add to the usage of the group's css |
 //! | `mkdir a/b`, `mkdir a/b with t u` | create; create with these members, in one step |
 //! | `mv a/b c` | rename the last component |
 //! | `rmdir [--strict] [--subtree] a/b` | remove: detach, or refused while in use; with all below |
@@ -29,12 +33,14 @@
 //! | `watch a [as v]`, `hear v`, `unwatch v` | watch a group; its events up to now; no more |
 //! | `reap` | release and free everything that can be, and tell of what is in use no more |
 //! | `ls [a]`, `cat a/FILE`, `echo VALUE > a/FILE` | list, read and write control files; `echo` ends the value with a newline |
+//! | `css S`, `resolve t S`, `parents r` | which css each group has; a task; all above a reference's |
 //! | `show [a]`, `events` | render a subtree; drain the recorded callbacks |
 //!
 //! [`Command`]'s `Display` is the text that parses to it again, so that a generated script can be
 //! replayed. A path that begins with `-` comes after `--`.
 
 mod lex;
+mod rebind;
 mod write;
 
 use std::slice;
@@ -56,44 +62,142 @@ pub enum Command {
     Destroy(String),
     Register(String),
     Unregister(String),
-    Bind { subsystem: String, hierarchy: String },
+    Bind {
+        subsystem: String,
+        hierarchy: String,
+    },
     Unbind(String),
+    Rebind {
+        subsystems: Vec<String>,
+        hierarchy: String,
+        /// Of the hierarchy that the first has; of the target.
+        mapping: Vec<(String, String)>,
+        moves: bool,
+    },
+    Remount {
+        hierarchy: String,
+        subsystems: Vec<String>,
+    },
+    Subtree {
+        path: String,
+        enable: Vec<String>,
+        disable: Vec<String>,
+    },
+    Charge {
+        subsystem: String,
+        path: String,
+        amount: u64,
+    },
+    Css(String),
+    Resolve {
+        task: String,
+        subsystem: String,
+    },
+    Parents(String),
     Mkdir(String),
-    MkdirWith { path: String, tasks: Vec<String> },
-    Mv { path: String, name: String },
-    Rmdir { path: String, strict: bool, subtree: bool },
+    MkdirWith {
+        path: String,
+        tasks: Vec<String>,
+    },
+    Mv {
+        path: String,
+        name: String,
+    },
+    Rmdir {
+        path: String,
+        strict: bool,
+        subtree: bool,
+    },
     Task(String),
-    Join { task: String, path: String },
-    Leave { task: String, hierarchy: Option<String> },
+    Join {
+        task: String,
+        path: String,
+    },
+    Leave {
+        task: String,
+        hierarchy: Option<String>,
+    },
     Exit(String),
-    Spawn { spawner: String, task: String, paths: Vec<String> },
-    JoinAll { path: String, tasks: Vec<String> },
-    Freeze { path: String, on: bool },
-    Frozen { task: String, on: bool },
+    Spawn {
+        spawner: String,
+        task: String,
+        paths: Vec<String>,
+    },
+    JoinAll {
+        path: String,
+        tasks: Vec<String>,
+    },
+    Freeze {
+        path: String,
+        on: bool,
+    },
+    Frozen {
+        task: String,
+        on: bool,
+    },
     Kill(String),
-    Get { path: String, subsystem: String, name: Option<String> },
-    Root { subsystem: String, name: Option<String> },
-    Clone { reference: String, name: Option<String> },
+    Get {
+        path: String,
+        subsystem: String,
+        name: Option<String>,
+    },
+    Root {
+        subsystem: String,
+        name: Option<String>,
+    },
+    Clone {
+        reference: String,
+        name: Option<String>,
+    },
     Put(String),
-    Weak { reference: String, name: Option<String> },
-    Upgrade { weak: String, name: Option<String> },
-    MaxDepth { path: String, limit: Option<u64> },
-    MaxDescendants { path: String, limit: Option<u64> },
-    Fail { subsystem: String, hook: Hook, nth: u32 },
-    Panic { subsystem: String, hook: Hook, nth: u32 },
-    Notify { path: String, on: bool },
+    Weak {
+        reference: String,
+        name: Option<String>,
+    },
+    Upgrade {
+        weak: String,
+        name: Option<String>,
+    },
+    MaxDepth {
+        path: String,
+        limit: Option<u64>,
+    },
+    MaxDescendants {
+        path: String,
+        limit: Option<u64>,
+    },
+    Fail {
+        subsystem: String,
+        hook: Hook,
+        nth: u32,
+    },
+    Panic {
+        subsystem: String,
+        hook: Hook,
+        nth: u32,
+    },
+    Notify {
+        path: String,
+        on: bool,
+    },
     Notices,
     Notice(Option<String>),
     Accept(String),
     Ignore(String),
     Renotify,
-    Watch { path: String, name: Option<String> },
+    Watch {
+        path: String,
+        name: Option<String>,
+    },
     Hear(String),
     Unwatch(String),
     Reap,
     Ls(Option<String>),
     Cat(String),
-    Echo { value: String, path: String },
+    Echo {
+        value: String,
+        path: String,
+    },
     Show(Option<String>),
     Events,
 }
@@ -132,12 +236,20 @@ pub enum Rule {
     ExpectedTarget { usage: &'static str },
     #[error("expected `in PATH...`: {usage}")]
     ExpectedIn { usage: &'static str },
+    #[error("expected `map SOURCE=TARGET...` or `move`: {usage}")]
+    ExpectedMap { usage: &'static str },
+    #[error("counterparts are written SOURCE=TARGET")]
+    BadPair,
+    #[error("a controller is written +NAME or -NAME")]
+    BadToggle,
     #[error("no such option: {usage}")]
     UnknownOption { usage: &'static str },
     #[error("expected `on` or `off`")]
     BadSwitch,
     #[error("a limit is a number or `max`")]
     BadLimit,
+    #[error("an amount is a number")]
+    BadAmount,
     #[error("a call is a number from 1")]
     BadCount,
     #[error("no such hook")]
@@ -175,8 +287,6 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "destroy" => Command::Destroy(args.word()?),
         "register" => Command::Register(args.word()?),
         "unregister" => Command::Unregister(args.word()?),
-        "bind" => Command::Bind { subsystem: args.word()?, hierarchy: args.word()? },
-        "unbind" => Command::Unbind(args.word()?),
         "mkdir" => args.mkdir()?,
         "mv" => Command::Mv { path: args.word()?, name: args.word()? },
         "rmdir" => args.rmdir()?,
@@ -198,7 +308,7 @@ fn parse_command(args: &mut Args<'_>) -> Result<Command, ParseError> {
         "echo" => args.echo()?,
         "show" => Command::Show(args.optional()),
         "events" => Command::Events,
-        _ => return parse_members(args),
+        _ => return rebind::parse(args)?.map_or_else(|| parse_members(args), Ok),
     })
 }
 
@@ -236,7 +346,6 @@ fn parse_notices(args: &mut Args<'_>) -> Result<Command, ParseError> {
 
 fn usage(verb: &str) -> &'static str {
     match verb {
-        "bind" => "bind SUBSYSTEM HIERARCHY",
         "mv" => "mv PATH NAME",
         "join" => "join TASK PATH",
         "leave" => "leave TASK [HIERARCHY]",
@@ -264,7 +373,7 @@ fn usage(verb: &str) -> &'static str {
         "echo" => "echo VALUE > PATH",
         "show" => "show [PATH]",
         "reap" | "events" | "notices" | "renotify" => "reap, events, notices, renotify",
-        _ => "this command takes one name",
+        _ => rebind::usage(verb).unwrap_or("this command takes one name"),
     }
 }
 
@@ -383,6 +492,11 @@ impl<'a> Args<'a> {
             return Ok(None);
         }
         number(&word.text).map(Some).ok_or_else(|| self.error(word, Rule::BadLimit))
+    }
+
+    fn amount(&mut self) -> Result<u64, ParseError> {
+        let word = self.next()?;
+        number(&word.text).ok_or_else(|| self.error(word, Rule::BadAmount))
     }
 
     fn nth(&mut self) -> Result<u32, ParseError> {

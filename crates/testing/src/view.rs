@@ -16,8 +16,13 @@ pub struct View {
 impl View {
     /// Puts groups into the order of their paths, name by name.
     pub(crate) fn sort(&mut self) {
-        self.groups.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+        sort_by_path(&mut self.groups, |group| &group.path);
     }
+}
+
+/// Puts what is about groups into the order of their paths, name by name.
+pub(crate) fn sort_by_path<T>(all: &mut [T], path: impl Fn(&T) -> &str) {
+    all.sort_by(|a, b| path(a).split('/').cmp(path(b).split('/')));
 }
 
 /// One group.
@@ -29,6 +34,8 @@ pub struct GroupView {
     pub path: String,
     /// Names of the bound controllers; on the root only.
     pub controllers: Vec<String>,
+    /// Names of the controllers that the groups below have css of; `None` when it is all that this group has.
+    pub subtree_control: Option<Vec<String>>,
     /// `cgroup.events`: whether a member sits here or below.
     pub populated: bool,
     /// `cgroup.freeze`: whether a freeze is requested of it.
@@ -49,7 +56,7 @@ pub struct GroupView {
     pub dying_descendants: u32,
     /// Direct members, sorted.
     pub members: Vec<String>,
-    /// The group's css by subsystem, in the order of registration.
+    /// The group's css by subsystem, or those it shares, in the order of registration.
     pub css: Vec<(String, CssView)>,
 }
 
@@ -59,6 +66,10 @@ pub struct GroupView {
 pub struct CssView {
     /// `online`, `dying`, `offline` or `released`.
     pub stage: String,
+    /// What was charged to it.
+    pub usage: u64,
+    /// The group above whose css it is, for a group that has none of its own.
+    pub of: Option<String>,
     /// Names of the references held by the script, sorted.
     pub holders: Vec<String>,
 }

@@ -57,6 +57,9 @@ fn config() -> Config {
 
 /// Runs a script on both; the error is the script up to the difference, and the difference.
 fn compare(commands: &[Command], barrier: Barrier) -> Result<(), String> {
+    if parse(&text(commands)).as_deref() != Ok(commands) {
+        return Err(format!("what is written does not parse back:\n\n{}", text(commands)));
+    }
     let (mut session, mut model) = (Session::with_barrier(barrier), Model::default());
     for (index, command) in commands.iter().enumerate() {
         let differ = |what, real: &str, expected: &str| {
@@ -80,9 +83,20 @@ fn compare(commands: &[Command], barrier: Barrier) -> Result<(), String> {
     })
 }
 
-/// Compares the tree and the callbacks since the last look, and how many notices there ever were.
+/// Compares the tree, every css and who resolves to it, the callbacks since the last look, and how many
+/// notices there ever were.
 fn look(session: &mut Session, model: &mut Model) -> Result<(), (String, String)> {
     compare_all(session, model, &[Command::Events, Command::Show(None)])?;
+    for subsystem in ["memory", "cpu"].map(str::to_owned) {
+        compare_all(session, model, &[Command::Css(subsystem.clone())])?;
+        for task in ["t1", "t2", "t3"].map(str::to_owned) {
+            let subsystem = subsystem.clone();
+            compare_all(session, model, &[Command::Resolve { task, subsystem }])?;
+        }
+    }
+    for reference in ["r1", "r2", "r3"] {
+        compare_all(session, model, &[Command::Parents(reference.to_owned())])?;
+    }
     let (real, expected) = (session.told_and_refused(), model.told_and_refused());
     if real == expected {
         return Ok(());
@@ -94,7 +108,7 @@ fn look(session: &mut Session, model: &mut Model) -> Result<(), (String, String)
 /// As [`look`], and what nobody has received.
 fn look_at_the_end(session: &mut Session, model: &mut Model) -> Result<(), (String, String)> {
     look(session, model)?;
-    for hierarchy in ["h", "g"] {
+    for hierarchy in ["h", "g", "f", "e"] {
         let select = Command::Use(hierarchy.to_owned());
         compare_all(session, model, &[select, Command::Notices, Command::Renotify])?;
     }
@@ -138,8 +152,54 @@ fn script() -> impl Strategy<Value = Vec<Command>> {
         ["hierarchy h", idle, apart, apart, full, full, waited_for, waited_for, waited_for];
     let beginning =
         select(beginnings.to_vec()).prop_map(|script| parse(script).expect("a script that parses"));
-    (beginning, prop::collection::vec(command(), 1..40))
-        .prop_map(|(beginning, rest)| beginning.into_iter().chain(rest).collect())
+    let anything = (beginning, prop::collection::vec(command(), 1..40))
+        .prop_map(|(beginning, rest)| beginning.into_iter().chain(rest).collect());
+    prop_oneof![3 => anything, 2 => twins()]
+}
+
+/// Trees of one shape, that mostly keep it: what is created, removed and joined in one, is in the others.
+fn twins() -> impl Strategy<Value = Vec<Command>> {
+    let beginning = "
+        register memory; register cpu; hierarchy e; hierarchy f; hierarchy g; hierarchy h
+        bind memory h; task t1; task t2
+    ";
+    let notices = prop::option::weighted(0.5, Just("notify / on"));
+    let cpu = select(vec!["", "bind cpu h", "bind cpu g", "bind cpu f"]);
+    let some = || prop::collection::vec(common(), 0..6);
+    let round = prop_oneof![
+        3 => command().prop_map(|command| vec![command]),
+        2 => common().prop_map(|command| everywhere(&command)),
+        4 => rebinding().prop_map(|command| vec![command]),
+    ];
+    let made = prop::collection::vec(path().prop_map(Command::Mkdir), 1..6);
+    (notices, cpu, made, some(), prop::collection::vec(round, 1..24)).prop_map(
+        move |(notices, cpu, made, some, rounds)| {
+            let parse = |script| parse(script).expect("a script that parses");
+            let mut script = parse(beginning);
+            let notices = notices.map_or_else(Vec::new, parse);
+            script.extend(notices.iter().flat_map(everywhere));
+            script.extend(parse(cpu));
+            script.extend(made.iter().chain(&some).flat_map(everywhere));
+            script.extend(rounds.concat());
+            script
+        },
+    )
+}
+
+/// What changes the shape of a tree, or who sits where.
+fn common() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        3 => path().prop_map(Command::Mkdir),
+        2 => (task(), path()).prop_map(|(task, path)| Command::Join { task, path }),
+        1 => removals(),
+        1 => notices(),
+    ]
+}
+
+/// The same in three hierarchies, the last of which is selected then.
+fn everywhere(command: &Command) -> Vec<Command> {
+    let there = ["f", "g", "h"].map(|name| [Command::Use(name.to_owned()), command.clone()]);
+    there.concat()
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -156,7 +216,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => limits(),
         3 => injections(),
         3 => universe(),
-        4 => binding(),
+        6 => binding(),
         5 => Just(Command::Reap),
     ]
 }
@@ -262,15 +322,57 @@ fn universe() -> impl Strategy<Value = Command> {
 }
 
 fn binding() -> impl Strategy<Value = Command> {
+    let subsystems = || prop::collection::vec(subsystem(), 0..3);
     prop_oneof![
-        (subsystem(), hierarchy())
+        2 => (subsystem(), hierarchy())
             .prop_map(|(subsystem, hierarchy)| Command::Bind { subsystem, hierarchy }),
-        subsystem().prop_map(Command::Unbind),
+        1 => subsystem().prop_map(Command::Unbind),
+        1 => (hierarchy(), subsystems())
+            .prop_map(|(hierarchy, subsystems)| Command::Remount { hierarchy, subsystems }),
+        3 => (path_or_root(), subsystems(), subsystems())
+            .prop_filter_map("nothing is asked for", |(path, enable, disable)| {
+                let asks = !enable.is_empty() || !disable.is_empty();
+                asks.then_some(Command::Subtree { path, enable, disable })
+            }),
+        1 => rebinding(),
+        2 => (subsystem(), path(), 1..100_u64)
+            .prop_map(|(subsystem, path, amount)| Command::Charge { subsystem, path, amount }),
     ]
 }
 
+fn rebinding() -> impl Strategy<Value = Command> {
+    let subsystems = prop_oneof![
+        3 => one_of(&["memory", "memory", "cpu"]).prop_map(|subsystem| vec![subsystem]),
+        2 => Just(vec!["memory".to_owned(), "cpu".to_owned()]),
+        1 => prop::collection::vec(subsystem(), 1..3),
+    ];
+    let renamed = one_of(&["a=b b=a", "a=a", "a/b=a/c a/c=a/b", "a=b", "/=/", "a=b a=b", "b=/"]);
+    let split = |pairs: String| {
+        let pairs = pairs.split(' ').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(source, target)| (source.to_owned(), target.to_owned())).collect()
+    };
+    let pairs = prop_oneof![
+        2 => renamed.prop_map(split),
+        1 => prop::collection::vec((path_or_root(), path_or_root()), 1..3),
+    ];
+    let mapping = prop::option::weighted(0.15, pairs).prop_map(Option::unwrap_or_default);
+    let hierarchy = prop_oneof![20 => one_of(&["f", "g", "h"]), 1 => one_of(&["e", "no such"])];
+    (subsystems, hierarchy, mapping, prop::bool::weighted(0.7)).prop_map(
+        |(subsystems, hierarchy, mapping, moves)| Command::Rebind {
+            subsystems,
+            hierarchy,
+            mapping,
+            moves,
+        },
+    )
+}
+
+fn path_or_root() -> impl Strategy<Value = String> {
+    prop_oneof![1 => Just("/".to_owned()), 2 => path()]
+}
+
 fn hierarchy() -> impl Strategy<Value = String> {
-    one_of(&["h", "h", "h", "h", "g", "g", "no such", ""])
+    one_of(&["h", "h", "h", "h", "g", "g", "g", "f", "no such", ""])
 }
 
 fn subsystem() -> impl Strategy<Value = String> {

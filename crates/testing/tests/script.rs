@@ -29,6 +29,18 @@ register memory
 unregister memory
 bind memory h
 unbind memory
+rebind memory g
+rebind memory,cpu g move
+rebind memory g map a=b
+rebind memory,cpu g map a=b /=/ c/d=c/e move
+remount h
+remount h memory cpu
+subtree a +memory
+subtree a +memory -cpu
+charge memory a/b 5
+css memory
+resolve t memory
+parents r
 mkdir a/b
 mkdir a/b with t u
 mv a/b c
@@ -116,6 +128,20 @@ fn a_number_is_digits_in_range() {
             format!("line 1, column 21, at `{bad}`: a call is a number from 1")
         );
     }
+}
+
+#[test]
+fn what_a_rebind_is_asked_for_is_checked() {
+    assert_snapshot!(reprint("rebind memory"), @"line 1, column 1, at `rebind`: an argument is missing: rebind SUBSYSTEM[,...] HIERARCHY [map SOURCE=TARGET...] [move]");
+    assert_snapshot!(reprint("rebind memory g mapped"), @"line 1, column 17, at `mapped`: expected `map SOURCE=TARGET...` or `move`: rebind SUBSYSTEM[,...] HIERARCHY [map SOURCE=TARGET...] [move]");
+    assert_snapshot!(reprint("rebind memory g map"), @"line 1, column 1, at `rebind`: an argument is missing: rebind SUBSYSTEM[,...] HIERARCHY [map SOURCE=TARGET...] [move]");
+    assert_snapshot!(reprint("rebind memory g map a"), @"line 1, column 21, at `a`: counterparts are written SOURCE=TARGET");
+    assert_snapshot!(reprint("rebind memory g map a=b move c=d"), @"line 1, column 30, at `c=d`: one argument too many: rebind SUBSYSTEM[,...] HIERARCHY [map SOURCE=TARGET...] [move]");
+    assert_snapshot!(reprint("rebind memory g move map a=b"), @"line 1, column 22, at `map`: one argument too many: rebind SUBSYSTEM[,...] HIERARCHY [map SOURCE=TARGET...] [move]");
+    assert_snapshot!(reprint("subtree a"), @"line 1, column 1, at `subtree`: an argument is missing: subtree PATH +SUBSYSTEM|-SUBSYSTEM...");
+    assert_snapshot!(reprint("subtree a memory"), @"line 1, column 11, at `memory`: a controller is written +NAME or -NAME");
+    assert_snapshot!(reprint("subtree a +memory \"\""), @"line 1, column 19, at ``: a controller is written +NAME or -NAME");
+    assert_snapshot!(reprint("charge memory a max"), @"line 1, column 17, at `max`: an amount is a number");
 }
 
 #[test]

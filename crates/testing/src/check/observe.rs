@@ -28,6 +28,7 @@ impl Session {
         GroupView {
             path: group.path(),
             controllers: if is_root { group.hierarchy().controllers() } else { Vec::new() },
+            subtree_control: Some(group.subtree_control()).filter(|it| *it != group.controllers()),
             populated: group.is_populated(),
             freeze: group.is_freeze_requested(),
             frozen: group.is_frozen(),
@@ -60,14 +61,21 @@ impl Session {
         let guard = self.registry.read();
         let view = |controller: &Controller<Recorder>| {
             let css = guard.css(controller, group)?;
-            Some((controller.subsystem().name().to_owned(), self.css_view(css)))
+            let above = guard.cgroup(css).filter(|shows| shows != group);
+            let of = above.map(|above| above.path());
+            Some((controller.subsystem().name().to_owned(), CssView { of, ..self.css_view(css) }))
         };
         self.controllers.iter().filter_map(view).collect()
     }
 
     fn css_view(&self, css: &Css<Recording>) -> CssView {
         let held = self.references.iter().filter(|(_, held)| held.id() == css.id());
-        CssView { stage: stage(css), holders: held.map(|(name, _)| name.clone()).collect() }
+        CssView {
+            stage: stage(css),
+            usage: css.usage(),
+            of: None,
+            holders: held.map(|(name, _)| name.clone()).collect(),
+        }
     }
 
     fn inactive(&self) -> Vec<(String, CssView)> {

@@ -63,9 +63,7 @@ impl Session {
     }
 
     pub(super) fn get(&mut self, path: &str, subsystem: &str, name: Option<&str>) -> Outcome {
-        let group = self.group(path)?;
-        let css = self.controller(subsystem)?.css(&group);
-        let css = css.ok_or_else(|| Refusal::NoCss { subsystem: subsystem.to_owned() })?;
+        let css = self.css_of(subsystem, path)?;
         self.hold(css, name)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GroupId, Model, Outcome, Task, TreeId};
+use super::{GroupId, Model, Outcome, Task, TreeId, rebind::Way};
 use crate::{hook::Hook, script::Command};
 
 /// A subsystem, and what it is asked or told of.
@@ -50,7 +50,8 @@ impl Model {
         let all = self.registered();
         let at = |index: usize| {
             let place = self.subsystems[index].tree.and_then(|tree| places.get(&tree));
-            let path = place.map_or_else(|| "/".to_owned(), |&group| self.path(group));
+            let css = place.and_then(|&group| self.shared_css(group, index));
+            let path = self.css_path(css.unwrap_or(self.subsystems[index].root));
             (index, format!("{name} at {path}"))
         };
         let seats: Vec<Seat> = all.into_iter().map(at).collect();
@@ -68,9 +69,7 @@ impl Model {
     pub(super) fn exit(&mut self, name: &str) -> Outcome {
         let task = self.task_named(name)?;
         for index in self.registered() {
-            let tree = self.subsystems[index].tree;
-            let place =
-                tree.map_or_else(|| "/".to_owned(), |tree| self.path(self.place(task, tree)));
+            let place = self.css_path(self.seat(task, index));
             self.call(index, Hook::Exit, &format!("{name} at {place}")).ok();
         }
         let places = self.tasks.remove(task).places;
@@ -109,14 +108,14 @@ impl Model {
     }
 
     fn attach(&mut self, tasks: &[usize], to: GroupId) -> Outcome {
-        let seats = self.seats(tasks, to);
-        self.all_or_none(&seats, Hook::CanAttach, Hook::CancelAttach)?;
-        self.carry_out(tasks, to, &seats);
+        let ways = self.ways_to(tasks, to);
+        self.agree(&ways)?;
+        self.carry_out(tasks, to, &ways);
         Ok(String::new())
     }
 
     /// Moves tasks that every subsystem lets go.
-    pub(super) fn carry_out(&mut self, tasks: &[usize], to: GroupId, seats: &[Seat]) {
+    pub(super) fn carry_out(&mut self, tasks: &[usize], to: GroupId, ways: &[Way]) {
         let tree = self.groups[to].tree;
         for &task in tasks {
             let from = self.place(task, tree);
@@ -126,24 +125,24 @@ impl Model {
                 self.note_emptied(from);
             }
         }
-        for hook in [Hook::Attach, Hook::PostAttach] {
-            for (index, what) in seats {
-                self.call(*index, hook, what).ok();
-            }
-        }
+        self.tell_all(ways, Hook::Attach);
+        self.tell_all(ways, Hook::PostAttach);
         self.tell_asked(tasks);
     }
 
-    /// Who is asked whether tasks may move, and what it is told: task by task.
-    pub(super) fn seats(&self, tasks: &[usize], to: GroupId) -> Vec<Seat> {
-        let tree = self.groups[to].tree;
-        let mut seats = Vec::new();
-        for &task in tasks.iter().filter(|&&task| self.place(task, tree) != to) {
-            let (from, name) = (self.path(self.place(task, tree)), &self.tasks[task].name);
-            let what = format!("{name} {from} -> {}", self.path(to));
-            seats.extend(self.bound_to(tree).into_iter().map(|index| (index, what.clone())));
+    /// Who is asked whether tasks may move: task by task, where its css changes.
+    pub(super) fn ways_to(&self, tasks: &[usize], group: GroupId) -> Vec<Way> {
+        let tree = self.groups[group].tree;
+        let mut ways = Vec::new();
+        for &task in tasks {
+            for index in self.bound_to(tree) {
+                let from = self.shared_css(self.place(task, tree), index);
+                let ends = from.zip(self.shared_css(group, index));
+                let ends = ends.filter(|(from, to)| from != to);
+                ways.extend(ends.map(|(from, to)| Way { index, task, from, to }));
+            }
         }
-        seats
+        ways
     }
 
     /// Asks every seat's subsystem; when one refuses, those that had agreed are told, in order.

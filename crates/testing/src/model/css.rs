@@ -10,9 +10,12 @@ impl Model {
     /// Creates the css of a new group: all made, then all brought online; undone when one refuses.
     pub(super) fn create_css(&mut self, group: GroupId) -> Result<(), &'static str> {
         let first = self.css.len();
-        let bound = self.bound_to(self.groups[group].tree);
-        for &index in &bound {
-            let parent = self.groups[group].parent.and_then(|parent| self.css_of(parent, index));
+        let Some(parent) = self.groups[group].parent else { return Ok(()) };
+        for index in self.bound_to(self.groups[group].tree) {
+            if !self.groups[parent].enabled.contains(&index) {
+                continue;
+            }
+            let parent = self.shared_css(parent, index);
             if self.make_one(group, index, parent).is_err() {
                 self.undo_css(first, first);
                 return Err("Vetoed");
@@ -38,8 +41,20 @@ impl Model {
             parent.map_or_else(String::new, |css| format!("under {}", self.css_path(css)));
         self.call(index, Hook::NewCss, &seen_at)?;
         let (stage, group, came_online) = (Stage::Made, Some(group), false);
-        let busy = false;
-        self.css.push(Css { subsystem: index, parent, group, stage, busy, came_online, seen_at });
+        let (busy, usage, subsystem) = (false, 0, index);
+        self.made += 1;
+        let number = self.made;
+        self.css.push(Css {
+            subsystem,
+            parent,
+            group,
+            stage,
+            busy,
+            came_online,
+            seen_at,
+            number,
+            usage,
+        });
         Ok(())
     }
 
@@ -110,7 +125,8 @@ impl Model {
                 self.css[css].stage = Stage::Released;
             }
             self.arm_emptied();
-            self.end_rests();
+            let rested = std::mem::take(&mut self.resting);
+            self.end_rests(rested);
             for css in round {
                 let path = self.css[css].seen_at.clone();
                 self.call(self.css[css].subsystem, Hook::Free, &path).ok();
@@ -135,16 +151,21 @@ impl Model {
         self.references.values().filter(|&&held| held == css).count()
     }
 
-    /// The live css of a group, in order of registration.
+    /// The live css that a group has of its own, in order of registration.
     pub(super) fn live_css(&self, group: GroupId) -> Vec<CssId> {
         self.registered().into_iter().filter_map(|index| self.css_of(group, index)).collect()
     }
 
-    /// The live css of a subsystem at a group.
+    /// The live css that a group has of its own.
     pub(super) fn css_of(&self, group: GroupId, index: usize) -> Option<CssId> {
         self.css.iter().position(|css| {
             css.stage == Stage::Online && css.group == Some(group) && css.subsystem == index
         })
+    }
+
+    /// The live css of a subsystem at a group, or at the nearest above that has one.
+    pub(super) fn shared_css(&self, group: GroupId, index: usize) -> Option<CssId> {
+        self.ancestors(group).into_iter().find_map(|group| self.css_of(group, index))
     }
 
     pub(super) fn css_path(&self, css: CssId) -> String {

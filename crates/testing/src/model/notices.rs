@@ -63,7 +63,6 @@ impl Model {
         let it = &self.groups[group];
         it.notifies
             && !it.armed
-            && !self.resting.contains(&group)
             && it.parent.is_some()
             && !it.removed
             && self.members(group).is_empty()
@@ -91,27 +90,25 @@ impl Model {
         }
     }
 
-    /// Stops that for a while: css come to the group, or leave it.
+    /// Has an armed group be in use for a while, whatever else: css come to it, or leave it.
     pub(super) fn rest(&mut self, group: GroupId) {
-        if self.groups[group].armed {
+        if self.groups[group].rests == 0 {
             let told = self.is_releasable(group).then_some(self.groups[group].notice);
-            self.disarm(group);
             self.groups[group].told = told;
-            self.resting.push(group);
         }
+        self.groups[group].rests += 1;
     }
 
-    /// Has groups armed again that are to be.
-    pub(super) fn end_rests(&mut self) {
-        for group in std::mem::take(&mut self.resting) {
-            self.note_emptied(group);
+    /// Ends the rests of groups, and tells of those that are in use no more; not if that was told before,
+    /// and nothing has happened since.
+    pub(super) fn end_rests(&mut self, groups: Vec<GroupId>) {
+        for group in groups {
+            self.groups[group].rests -= 1;
+            let it = &self.groups[group];
+            if it.told != Some(it.notice) {
+                self.tell_if_unused(group);
+            }
         }
-    }
-
-    /// Whether there is more to tell than before its rest.
-    fn has_news(&mut self, group: GroupId) -> bool {
-        let notice = self.groups[group].notice;
-        self.groups[group].told.take() != Some(notice)
     }
 
     /// Arms what was emptied, and tells of it if it is not in use; hierarchy by hierarchy.
@@ -121,9 +118,7 @@ impl Model {
         emptied.sort_by_key(|&group| self.groups[group].tree);
         self.arm(&emptied);
         for group in emptied {
-            if self.is_releasable(group) && self.has_news(group) {
-                self.tell_if_unused(group);
-            }
+            self.tell_if_unused(group);
         }
     }
 
@@ -132,9 +127,13 @@ impl Model {
         if self.css[css].stage == Stage::Offline {
             return !self.is_held(css);
         }
-        if self.is_armed_css(css) && self.css[css].busy && self.holders(css) == 0 {
-            self.css[css].busy = false;
-            self.tell_if_unused(self.css[css].group.expect("an armed one has a group"));
+        if let Some(group) = self.css[css].group {
+            // It was used.
+            self.groups[group].told = None;
+            if self.is_armed_css(css) && self.css[css].busy && self.holders(css) == 0 {
+                self.css[css].busy = false;
+                self.tell_if_unused(group);
+            }
         }
         false
     }
@@ -142,7 +141,7 @@ impl Model {
     fn is_releasable(&self, group: GroupId) -> bool {
         let it = &self.groups[group];
         let is_unused = || self.live_css(group).into_iter().all(|css| !self.css[css].busy);
-        it.armed && !it.removed && is_unused()
+        it.armed && it.rests == 0 && !it.removed && is_unused()
     }
 
     fn tell_if_unused(&mut self, group: GroupId) -> bool {

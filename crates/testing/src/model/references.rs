@@ -7,7 +7,7 @@ impl Model {
     pub(super) fn get(&mut self, path: &str, subsystem: &str, name: Option<&str>) -> Outcome {
         let group = self.lookup(path)?;
         let index = self.known(subsystem)?;
-        let css = self.css_of(group, index).ok_or("NoCss")?;
+        let css = self.shared_css(group, index).ok_or("NoCss")?;
         self.hold(css, name)
     }
 
@@ -43,7 +43,7 @@ impl Model {
         self.hold(css, name)
     }
 
-    fn held(&self, reference: &str) -> Result<CssId, &'static str> {
+    pub(super) fn held(&self, reference: &str) -> Result<CssId, &'static str> {
         self.references.get(reference).copied().ok_or("UnknownReference")
     }
 

@@ -12,6 +12,9 @@ impl Model {
         let holders = self.holder_texts(&csses);
         if strict && !holders.is_empty() {
             self.refused += 1;
+            for group in groups {
+                self.groups[group].told = None;
+            }
             return Err(format!("{} is in use: {}", self.path(top), holders.join(", ")));
         }
         self.bury(&csses);

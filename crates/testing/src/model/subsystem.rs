@@ -25,7 +25,10 @@ impl Model {
             busy: false,
             came_online: true,
             seen_at: "/".to_owned(),
+            number: self.made + 1,
+            usage: 0,
         });
+        self.made += 1;
         let (name, plan) = (name.to_owned(), Plan::default());
         self.subsystems.push(Subsystem { name, registered: true, root, tree: None, plan });
         self.call(index, Hook::NewCss, "root").ok();

@@ -1,7 +1,9 @@
 //! Hierarchies and groups: names, paths, limits.
 
-use super::{Group, GroupId, Model, Outcome, Tree, TreeId};
-use crate::{hook::Hook, names::split};
+use std::collections::BTreeSet;
+
+use super::{Group, GroupId, Model, Outcome, Tree, TreeId, rebind::Change};
+use crate::names::split;
 
 impl Model {
     pub(super) fn hierarchy(&mut self, name: &str) -> Outcome {
@@ -29,7 +31,8 @@ impl Model {
         if !self.children(self.trees[tree].root).is_empty() {
             return Err("Busy".to_owned());
         }
-        let inactive: Vec<_> = self.bound_to(tree).into_iter().map(|index| (index, None)).collect();
+        let inactive: Vec<_> =
+            self.bound_to(tree).into_iter().map(|index| (index, Change::Bind(None))).collect();
         self.change(&inactive)?;
         self.trees[tree].destroyed = true;
         self.groups[self.trees[tree].root].removed = true;
@@ -48,8 +51,8 @@ impl Model {
     pub(super) fn mkdir_with(&mut self, path: &str, names: &[String]) -> Outcome {
         let tasks = self.tasks_named(names)?;
         let group = self.bear(path, true)?;
-        let seats = self.seats(&tasks, group);
-        if let Err(veto) = self.all_or_none(&seats, Hook::CanAttach, Hook::CancelAttach) {
+        let ways = self.ways_to(&tasks, group);
+        if let Err(veto) = self.agree(&ways) {
             let csses = self.live_css(group);
             self.drain(&csses);
             self.bury(&csses);
@@ -57,7 +60,7 @@ impl Model {
             return Err(veto.to_owned());
         }
         self.show_up(group);
-        self.carry_out(&tasks, group, &seats);
+        self.carry_out(&tasks, group, &ways);
         Ok(String::new())
     }
 
@@ -69,6 +72,7 @@ impl Model {
         self.check_limits(parent)?;
         let group = self.groups.len();
         self.groups.push(new_group(self.groups[parent].tree, Some(parent), name));
+        self.groups[group].enabled = self.groups[parent].enabled.clone();
         if let Err(veto) = self.create_css(group) {
             self.groups[group].removed = true;
             return Err(veto);
@@ -118,7 +122,12 @@ impl Model {
 
     /// Finds a group by its path from the current root.
     pub(super) fn lookup(&self, path: &str) -> Result<GroupId, &'static str> {
-        let tree = &self.trees[self.current()?];
+        self.lookup_in(self.current()?, path)
+    }
+
+    /// Finds a group by its path from a root.
+    pub(super) fn lookup_in(&self, tree: TreeId, path: &str) -> Result<GroupId, &'static str> {
+        let tree = &self.trees[tree];
         if tree.destroyed {
             return Err("Destroyed");
         }
@@ -222,5 +231,7 @@ fn new_group(tree: TreeId, parent: Option<GroupId>, name: &str) -> Group {
         armed: false,
         notice: 0,
         told: None,
+        rests: 0,
+        enabled: BTreeSet::new(),
     }
 }

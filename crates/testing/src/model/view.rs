@@ -28,10 +28,10 @@ impl Model {
         let name = |task: usize| self.tasks[task].name.clone();
         let mut members: Vec<String> = self.members(group).into_iter().map(name).collect();
         members.sort();
-        let css_view = |css: CssId| (self.subsystem_of(css), self.css_view(css));
         GroupView {
             path: self.path(group),
             controllers: bound.iter().map(|&index| self.subsystems[index].name.clone()).collect(),
+            subtree_control: self.subtree_control(group),
             populated: [group].iter().chain(&below).any(|&group| !self.members(group).is_empty()),
             freeze: self.groups[group].freezes,
             frozen: self.is_frozen(group),
@@ -42,16 +42,47 @@ impl Model {
             descendants: count(below.len()),
             dying_descendants: self.dying(group),
             members,
-            css: self.live_css(group).into_iter().map(css_view).collect(),
+            css: self.group_css(group),
         }
+    }
+
+    /// The css of a group by subsystem, or those it shares.
+    fn group_css(&self, group: GroupId) -> Vec<(String, CssView)> {
+        let view = |index: usize| {
+            let css = self.shared_css(group, index)?;
+            let of = (self.css[css].group != Some(group)).then(|| self.css_path(css));
+            Some((self.subsystems[index].name.clone(), CssView { of, ..self.css_view(css) }))
+        };
+        self.registered().into_iter().filter_map(view).collect()
+    }
+
+    /// The controllers enabled below, unless it is all that the group has.
+    fn subtree_control(&self, group: GroupId) -> Option<Vec<String>> {
+        let bound = self.bound_to(self.groups[group].tree);
+        let is_here = |index: &usize| {
+            let parent = self.groups[group].parent;
+            parent.is_none_or(|parent| self.groups[parent].enabled.contains(index))
+        };
+        let is_enabled = |index: &&usize| self.groups[group].enabled.contains(*index);
+        let (here, enabled): (Vec<_>, Vec<_>) = (
+            bound.iter().copied().filter(is_here).collect(),
+            bound.iter().filter(is_enabled).copied().collect(),
+        );
+        let name = |index: usize| self.subsystems[index].name.clone();
+        (here != enabled).then(|| enabled.into_iter().map(name).collect())
     }
 
     fn css_view(&self, css: CssId) -> CssView {
         let held = self.references.iter().filter(|&(_, &held)| held == css);
-        CssView { stage: self.stage(css), holders: held.map(|(name, _)| name.clone()).collect() }
+        CssView {
+            stage: self.stage(css),
+            usage: self.css[css].usage,
+            of: None,
+            holders: held.map(|(name, _)| name.clone()).collect(),
+        }
     }
 
-    fn stage(&self, css: CssId) -> String {
+    pub(super) fn stage(&self, css: CssId) -> String {
         format!("{:?}", self.css[css].stage).to_lowercase()
     }
 

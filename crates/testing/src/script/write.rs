@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result, Write};
 
-use super::Command;
+use super::{Command, rebind};
 
 impl Display for Command {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -31,6 +31,13 @@ impl Command {
             Self::Unregister(_) => "unregister",
             Self::Bind { .. } => "bind",
             Self::Unbind(_) => "unbind",
+            Self::Rebind { .. } => "rebind",
+            Self::Remount { .. } => "remount",
+            Self::Subtree { .. } => "subtree",
+            Self::Charge { .. } => "charge",
+            Self::Css(_) => "css",
+            Self::Resolve { .. } => "resolve",
+            Self::Parents(_) => "parents",
             Self::Mkdir(_) | Self::MkdirWith { .. } => "mkdir",
             Self::Mv { .. } => "mv",
             Self::Rmdir { .. } => "rmdir",
@@ -79,6 +86,8 @@ impl Command {
             | Self::Register(word)
             | Self::Unregister(word)
             | Self::Unbind(word)
+            | Self::Css(word)
+            | Self::Parents(word)
             | Self::Mkdir(word)
             | Self::Task(word)
             | Self::Exit(word)
@@ -90,6 +99,16 @@ impl Command {
             | Self::Cat(word)
             | Self::Unwatch(word) => vec![word.clone()],
             Self::MkdirWith { path, tasks } => with(path, tasks),
+            Self::Rebind { subsystems, hierarchy, mapping, moves } => {
+                rebind::rebind_words(subsystems, hierarchy, mapping, *moves)
+            }
+            Self::Remount { hierarchy, subsystems } => {
+                [hierarchy].into_iter().chain(subsystems).cloned().collect()
+            }
+            Self::Subtree { path, enable, disable } => rebind::subtree_words(path, enable, disable),
+            Self::Charge { subsystem, path, amount } => {
+                vec![subsystem.clone(), path.clone(), amount.to_string()]
+            }
             Self::Rmdir { path, strict, subtree } => rmdir(path, *strict, *subtree),
             Self::Spawn { spawner, task, paths } => {
                 let names = [spawner, task].map(String::as_str);
@@ -106,6 +125,7 @@ impl Command {
             Self::Notice(name) => named(&[], name.as_ref()),
             Self::Bind { subsystem: first, hierarchy: second }
             | Self::Mv { path: first, name: second }
+            | Self::Resolve { task: first, subsystem: second }
             | Self::Join { task: first, path: second } => vec![first.clone(), second.clone()],
             Self::Leave { task, hierarchy } => {
                 [task].into_iter().chain(hierarchy).cloned().collect()
