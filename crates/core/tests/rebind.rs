@@ -754,3 +754,29 @@ impl Subsystem for Dropper {
         drop(task);
     }
 }
+
+#[test]
+fn a_mapping_says_something_about_one_source_only() {
+    let registry = Registry::new();
+    let [one, two, target] =
+        ["one", "two", "target"].map(|name| registry.create_hierarchy(name).unwrap());
+    let [y, x, image] = [(&one, "y"), (&two, "x"), (&target, "y")]
+        .map(|(hierarchy, name)| hierarchy.root().create_child(name).unwrap());
+    let [a, b] =
+        ["a", "b"].map(|name| registry.register(Actor { name, stage: Arc::default() }).unwrap());
+    let both = || {
+        a.bind(&one).unwrap();
+        b.bind(&two).unwrap();
+    };
+    let pair = (x, image.clone());
+    both();
+    let options = RebindOptions::new().mapping([pair.clone()]);
+    registry.rebind(&[&a, &b], &target, &options).unwrap();
+    assert!(a.css(&image).is_some() && b.css(&image).is_some());
+    a.unbind().unwrap();
+    b.unbind().unwrap();
+    both();
+    let options = RebindOptions::new().mapping([pair, (y, image.clone())]);
+    registry.rebind(&[&a, &b], &target, &options).unwrap();
+    assert!(a.css(&image).is_some() && b.css(&image).is_some());
+}
