@@ -3,7 +3,7 @@
 //! A css moves from group to group as its controller is rebound (`rebind.rs`). Its home is changed in four
 //! steps, under the structural lock:
 //!
-//! 1. It counts in cells, and the group that it leaves has its structural unit.
+//! 1. It counts in cells, and the groups that it leaves and comes to rest (`cgroup/arm.rs`).
 //! 2. That is published, and every reader that was there before is waited for.
 //! 3. Its home is set.
 //! 4. It counts exactly if its new group is armed.

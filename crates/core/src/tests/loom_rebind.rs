@@ -134,7 +134,7 @@ fn a_view_is_of_one_tree_for_all_controllers() {
     });
 }
 
-/// Two groups, and css that are shown by the first; counted exactly, as it is armed.
+/// Two armed groups, and css that are shown by the first.
 struct Scene {
     domain: Domain,
     csses: Vec<(CssId, &'static Header)>,
@@ -146,10 +146,12 @@ struct Scene {
     witness: Witness,
     /// Not loom's: how often each css was handed to the reclaimer since it looked last.
     queued: Tally<Vec<usize>>,
+    /// Not loom's: whether the rest of the first group is over.
+    is_rested: Tally<bool>,
 }
 
 impl Scene {
-    /// The first group is armed, and has `count` css without references.
+    /// The first group has `count` css without references.
     fn new(count: usize) -> Arc<Self> {
         let domain = Domain::new();
         let ids = domain.take_ids(count).expect("an empty domain");
@@ -158,10 +160,11 @@ impl Scene {
         csses.iter().for_each(|(_, header)| header.init(Counting::Exact));
         let groups = [Arc::new(Uses::new()), Arc::new(Uses::new())];
         let homes = csses.iter().map(|_| Home::new(&groups[0])).collect();
-        assert!(groups[0].leave(), "not in use");
+        assert!(groups.iter().all(|group| group.leave()), "not in use");
         let (decision, views) = (Decision::new(), Views::new(World::default()));
         let (witness, queued) = (Witness::new(7), Tally::new(vec![0; count]));
-        Arc::new(Self { domain, csses, groups, homes, decision, views, witness, queued })
+        let is_rested = Tally::new(false);
+        Arc::new(Self { domain, csses, groups, homes, decision, views, witness, queued, is_rested })
     }
 
     fn header(&self, css: usize) -> &'static Header {
@@ -207,11 +210,27 @@ impl Scene {
         got
     }
 
-    /// Lets the first group rest, as `cgroup/arm.rs` does.
-    fn rest(&self, counting: Counting) {
-        self.groups[0].add();
-        (0..self.csses.len())
-            .for_each(|css| switch::resume(self.header(css), self.home(css), counting));
+    /// Lets a group rest.
+    fn rest(&self, group: usize) {
+        self.groups[group].add();
+    }
+
+    /// Ends the rest of a group; returns how many edges that tells, if there is news.
+    fn rested(&self, group: usize) -> usize {
+        usize::from(self.groups[group].leave())
+    }
+
+    /// Lets the first css count in cells, which leaves the first group.
+    fn loosen(&self, counting: Counting) {
+        switch::resume(self.header(0), &self.groups[0], counting);
+    }
+
+    /// Shows the first css by the second group, where it counts exactly again.
+    fn arrive(&self) {
+        let uses = &self.groups[1];
+        self.homes[0].set(uses);
+        switch::make_exact(&self.domain, &[Watched { counted: self.csses[0], uses }]);
+        switch::collect(self.header(0), uses);
     }
 
     /// Publishes what is to be published; returns whether the readers of before are gone.
@@ -222,28 +241,29 @@ impl Scene {
         graces.is_closed(number)
     }
 
-    /// Arms a group by css that it shows; returns how many edges that tells.
-    fn arm(&self, group: usize, csses: &[usize]) -> usize {
-        let uses = &*self.groups[group];
-        let watched = csses.iter().map(|css| Watched { counted: self.csses[*css], uses });
-        switch::make_exact(&self.domain, &watched.collect::<Vec<_>>());
-        for css in csses {
-            switch::collect(self.header(*css), uses);
-        }
-        usize::from(uses.leave())
+    /// The first css leaves its group, and is killed; returns how many edges that tells, if the rest is over.
+    fn leave_for_good(&self, counting: Counting) -> usize {
+        self.rest(0);
+        self.loosen(counting);
+        let is_over = self.publish();
+        switch::kill(&self.domain, &[self.csses[0]], |_| panic!("the base is counted"));
+        if is_over || skip("rest_waits") { self.end_rest() } else { 0 }
     }
 
-    /// Looks at what was handed to the reclaimer, as it does; returns how many edges there were.
-    fn look_at_queued(&self) -> usize {
-        let css_count = self.csses.len();
-        let queued = std::mem::replace(&mut *self.queued.lock().unwrap(), vec![0; css_count]);
-        let queued = (0..css_count).filter(|css| queued[*css] > 0);
-        let told = queued.filter(|css| {
-            let is_released = self.header(*css).dequeue();
-            assert!(!is_released, "its base is in");
-            switch::collect(self.header(*css), self.home(*css)).1
-        });
-        told.count()
+    /// Ends the rest of the first group, unless that was done.
+    fn end_rest(&self) -> usize {
+        let was_over = std::mem::replace(&mut *self.is_rested.lock().unwrap(), true);
+        if was_over { 0 } else { self.rested(0) }
+    }
+
+    /// Looks whether a css was handed to the reclaimer, as that does; returns how many edges there were.
+    fn look_at(&self, css: usize) -> usize {
+        let queued = std::mem::take(&mut self.queued.lock().unwrap()[css]);
+        if queued == 0 {
+            return 0;
+        }
+        assert!(!self.header(css).dequeue(), "its base is in");
+        usize::from(switch::collect(self.header(css), self.home(css)).1)
     }
 }
 
@@ -255,16 +275,17 @@ fn a_css_is_used_while_it_moves_between_armed_groups() {
         loom::model(move || {
             let scene = Scene::new(1);
             let user = with(&scene, |scene| scene.use_once(0, None));
-            scene.rest(counting);
+            (0..2).for_each(|group| scene.rest(group));
+            scene.loosen(counting);
             if !scene.publish() && !skip("home_waits") {
                 assert!(user.join().unwrap());
                 return;
             }
-            scene.homes[0].set(&scene.groups[1]);
-            assert_eq!(scene.arm(0, &[]), 1, "nobody has anything to do with the group left");
-            let mut edges = scene.arm(1, &[0]);
+            scene.arrive();
+            assert_eq!(scene.rested(0), 1, "nobody has anything to do with the group left");
+            let mut edges = scene.rested(1);
             assert!(user.join().unwrap());
-            edges += scene.look_at_queued();
+            edges += scene.look_at(0);
             assert!((1..=2).contains(&edges), "{edges} edges");
             assert!(scene.groups.iter().all(|group| group.is_zero()));
         });
@@ -280,13 +301,14 @@ fn a_css_is_held_while_it_moves_between_armed_groups() {
             let scene = Scene::new(1);
             assert!(scene.look_up(0, None));
             let holder = with(&scene, |scene| scene.put(0, scene.cell(0)));
-            scene.rest(counting);
+            (0..2).for_each(|group| scene.rest(group));
+            scene.loosen(counting);
             assert!(scene.publish(), "who holds a reference needs no guard");
-            scene.homes[0].set(&scene.groups[1]);
-            assert_eq!(scene.arm(0, &[]), 1, "nobody has anything to do with the group left");
-            let mut edges = scene.arm(1, &[0]);
+            scene.arrive();
+            assert_eq!(scene.rested(0), 1, "nobody has anything to do with the group left");
+            let mut edges = scene.rested(1);
             holder.join().unwrap();
-            edges += scene.look_at_queued();
+            edges += scene.look_at(0);
             assert_eq!(edges, 1);
             assert!(scene.groups.iter().all(|group| group.is_zero()));
         });
@@ -301,17 +323,9 @@ fn a_css_leaves_a_group_that_stays_armed() {
         loom::model(move || {
             let scene = Scene::new(2);
             let user = with(&scene, |scene| scene.use_once(0, None));
-            scene.rest(counting);
-            let is_over = scene.publish();
-            switch::kill(&scene.domain, &[scene.csses[0]], |_| panic!("the base is counted"));
-            let mut edges = 0;
-            if is_over || skip("rest_waits") {
-                edges += scene.arm(0, &[1]);
-            }
+            let mut edges = scene.leave_for_good(counting);
             user.join().unwrap();
-            if !is_over && !skip("rest_waits") {
-                edges += scene.arm(0, &[1]);
-            }
+            edges += scene.end_rest();
             assert_eq!(edges, 1, "the group is in use no more, and that is told");
             assert!(scene.groups[0].is_zero());
             scene.notify(0, refcount::put_slow(None, scene.header(0)));
@@ -320,4 +334,21 @@ fn a_css_leaves_a_group_that_stays_armed() {
             scene.witness.write(0);
         });
     }
+}
+
+/// The one that stays is used meanwhile: it counts exactly all the time, and its use keeps the edge back.
+#[test]
+fn a_css_stays_in_a_group_that_another_leaves() {
+    loom::model(|| {
+        let scene = Scene::new(2);
+        let leaver = with(&scene, |scene| scene.look_up(0, None));
+        let user = with(&scene, |scene| scene.use_once(1, None));
+        let mut edges = scene.leave_for_good(Counting::PerThread);
+        leaver.join().unwrap();
+        edges += scene.end_rest();
+        assert!(user.join().unwrap());
+        edges += scene.look_at(1);
+        assert!((1..=2).contains(&edges), "{edges} edges");
+        assert!(scene.groups[0].is_zero());
+    });
 }
