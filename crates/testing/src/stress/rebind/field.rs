@@ -1,6 +1,9 @@
 //! The two trees, what is always the same about them, and the threads that move controllers.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use fief_core::{
     Cgroup, Charge, Controller, CssId, EditError, Hierarchy, MemberPolicy, RebindError,
@@ -18,6 +21,10 @@ use crate::{
 
 /// Parents of the groups that come and go.
 const PARENTS: usize = 2;
+/// Groups that are shown to readers when their members have gone.
+const RUINS: usize = 4;
+/// The name of the group where no reader finds anybody.
+pub(super) const TRAP: &str = "trap";
 /// Places for tasks that come and go, for each writer.
 pub(super) const SEATS: usize = 8;
 
@@ -44,8 +51,14 @@ pub(super) struct Field {
     pub(super) guest: Controller<Watch>,
     pub(super) stills: Vec<Still>,
     pub(super) parents: Vec<Pair>,
+    /// A task that goes into the trap of the tree that the first two have left, and is out of it before they
+    /// come back: it never has the css that is shown there.
+    pub(super) rover: Task,
+    trap: Pair,
     /// Tasks that come and go, where readers find them.
     pub(super) seats: Vec<Mutex<Option<Arc<Task>>>>,
+    /// Groups that were left to the agents last.
+    ruins: Mutex<VecDeque<Pair>>,
     pub(super) ledger: Arc<Ledger>,
     stop: AtomicBool,
     counts: Mutex<Counts>,
@@ -71,6 +84,7 @@ impl Field {
         for group in parents.iter().flatten() {
             group.set_notify_on_release(true)?;
         }
+        let (rover, trap) = (registry.create_task("rover")?, create(&registry, &roots, TRAP, &[])?);
         // Waited for, and never used: nobody is told of it, whatever is moved.
         create(&registry, &parents[0], "idle", &[])?;
         let mut stills = Vec::new();
@@ -92,7 +106,10 @@ impl Field {
             guest,
             stills,
             parents,
+            rover,
+            trap,
             seats,
+            ruins: Mutex::default(),
             ledger,
             stop,
             counts,
@@ -127,6 +144,20 @@ impl Field {
     pub(super) fn create(&self, above: &Pair, name: &str, tasks: &[&Task]) -> Result<Pair, Failed> {
         self.add(|counts| counts.created += 1);
         create(&self.registry, above, name, tasks)
+    }
+
+    /// Leaves a group to the agents, and shows it to readers.
+    pub(super) fn leave(&self, pair: Pair) {
+        let mut ruins = lock(&self.ruins);
+        ruins.push_back(pair);
+        let forgotten = if ruins.len() > RUINS { ruins.pop_front() } else { None };
+        drop((ruins, forgotten));
+    }
+
+    /// Returns one of the groups that were left to the agents last, if there are any.
+    pub(super) fn ruin(&self, random: &mut Random) -> Option<Pair> {
+        let ruins = lock(&self.ruins);
+        ruins.get(random.below(ruins.len().max(1))).cloned()
     }
 
     /// Removes a group from both trees; returns whether that was done.
@@ -172,6 +203,7 @@ impl Field {
             }
             self.move_to(&[first, second], turn + 1, random.below(2) == 0)?;
             self.add(|counts| counts.pairs += 1);
+            self.rover.join(&self.trap[usize::from(turn % 2 == 1)])?;
             if random.below(2) == 0 {
                 let is_there = alone.hierarchy().as_ref() == Some(&self.trees[1]);
                 self.move_to(&[alone], u64::from(!is_there), random.below(2) == 0)?;
@@ -182,6 +214,7 @@ impl Field {
             self.ledger
                 .assert(now == roots, || format!("the roots were {roots:?}, and are {now:?}"));
             self.stills[random.below(self.stills.len())].check(&self.movers, &self.ledger);
+            self.rover.leave(&self.trees[usize::from(turn % 2 == 1)])?;
         }
         Ok(())
     }
@@ -282,7 +315,10 @@ impl Field {
             let all = self.trees.iter().flat_map(|tree| tree.root().descendants_pre());
             let mut left = all.filter(|group| group.name().starts_with('g'));
             let Some(first) = left.next() else { return Ok(()) };
-            if start.elapsed() > LIMIT / 4 || self.ledger.violations().is_some() {
+            if let Some(violations) = self.ledger.violations() {
+                return Err(violations.into());
+            }
+            if start.elapsed() > LIMIT / 4 {
                 return Err(format!("{} groups never told: {first:?}", left.count() + 1).into());
             }
             thread::sleep(Duration::from_millis(1));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crossbeam_channel::{Receiver, Sender};
 use fief_core::{Cache, Cgroup, Charge, Controller, Css, ReadGuard, Task};
 
-use super::field::Field;
+use super::field::{Field, TRAP};
 use crate::{
     stress::{
         Random,
@@ -69,7 +69,14 @@ impl<'a> Reader<'a> {
         let bound = [0, 1, 2].map(|mover| self.view_of(&guard, &field.movers[mover]));
         let ledger = &field.ledger;
         ledger.assert(bound[0] == bound[1], || format!("one view, and the pair is in {bound:?}"));
+        for mover in &field.movers[..2] {
+            let css = guard.task_css(mover, &field.rover);
+            self.look_at_rover(css);
+        }
         self.view_of_guest(&guard);
+        for _ in 0..SAMPLE {
+            self.visit(&guard);
+        }
     }
 
     /// Resolves every task for one controller; returns the tree where it is bound.
@@ -127,6 +134,12 @@ impl<'a> Reader<'a> {
         self.field.ledger.assert(is_right, text);
     }
 
+    /// The rover is in a tree where the pair is not, or at the root.
+    fn look_at_rover(&self, css: Option<&Css<Canary>>) {
+        let is_right = css.is_some_and(|css| css.name() != TRAP);
+        self.field.ledger.assert(is_right, || "the rover has a css that was never its".to_owned());
+    }
+
     /// All tasks have the guest's root css, or each that of its group.
     fn view_of_guest(&mut self, guard: &ReadGuard<'_>) {
         let (field, ledger) = (self.field, &self.field.ledger);
@@ -138,6 +151,9 @@ impl<'a> Reader<'a> {
                 let is_root = css.is_some_and(|css| css.parent().is_none());
                 let is_right = is_root || css.is_some_and(|css| css.name() == still.name);
                 ledger.assert(is_right, || format!("{task:?} has the css of another group"));
+                if let Some(css) = css {
+                    self.charge(css, true);
+                }
                 at_root += usize::from(is_root);
                 tasks += 1;
             }
@@ -145,6 +161,26 @@ impl<'a> Reader<'a> {
         self.lookups += tasks as u64;
         let is_right = at_root == 0 || at_root == tasks;
         ledger.assert(is_right, || format!("{at_root} of {tasks} tasks have the root's css"));
+    }
+
+    /// Uses css of a group whose members have gone, for a moment or longer: it counts exactly, and agents are
+    /// told when it is out of use.
+    fn visit(&mut self, guard: &ReadGuard<'_>) {
+        let field = self.field;
+        let Some(pair) = field.ruin(&mut self.random) else { return };
+        for controller in field.movers.iter().chain([&field.guest]) {
+            for group in &pair {
+                let Some(css) = guard.css(controller, group) else { continue };
+                let is_right = css.name() == group.name();
+                field
+                    .ledger
+                    .assert(is_right, || format!("{group:?} has the css of {}", css.name()));
+                let held = css.try_get_online();
+                self.lookups += 1;
+                drop(held);
+                self.charge(css, true);
+            }
+        }
     }
 
     /// Charges a css now and then; one that is on its way offline may refuse to be held.
@@ -172,6 +208,11 @@ impl<'a> Reader<'a> {
                 let is_right = css.as_ref().is_some_and(|css| css.name() == still.name);
                 field.ledger.assert(is_right, || format!("{task:?} alone has css {css:?}"));
                 self.lookups += 1;
+            }
+            for css in
+                [field.rover.css(&field.movers[0]), cache.css(&field.movers[1], &field.rover)]
+            {
+                self.look_at_rover(css.as_deref());
             }
             let seat = &field.seats[self.random.below(field.seats.len())];
             let guest: Option<Arc<Task>> = lock(seat).clone();

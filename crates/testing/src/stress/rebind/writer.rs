@@ -45,10 +45,16 @@ impl<'a> Writer<'a> {
     fn turn(&mut self, seat: usize, pair: Pair) -> Result<(), Failed> {
         match self.random.below(16) {
             // Left to the agents.
-            0..4 => self.unseat(seat),
+            0..4 => {
+                self.unseat(seat);
+                self.field.leave(pair);
+            }
             4 | 5 => self.detach(seat, &pair)?,
             // The member goes to another group; its own is left to the agents.
-            6 | 7 => self.found(seat)?,
+            6 | 7 => {
+                self.found(seat)?;
+                self.field.leave(pair);
+            }
             8 | 9 => {
                 self.spawn(seat)?;
                 self.pairs[seat] = Some(pair);
