@@ -190,17 +190,20 @@ pub(crate) fn remount(
             }
         }
     }
-    let mut plans = Vec::with_capacity(changes.len());
+    let (mut plans, mut made) = (Vec::with_capacity(changes.len()), Ok(()));
     for (bound, target) in &changes {
         match plan(engine, &mut tree, bound, target) {
             Ok(plan) => plans.push(plan),
             Err(error) => {
                 rebind::give_up(engine, &mut plans);
-                return finish(engine, tree, Err(error));
+                made = Err(error);
+                break;
             }
         }
     }
-    finish(engine, tree, Ok(plans))
+    // Nothing of the tree's outlives the lock: a controller can be gone when it is let go.
+    drop(changes);
+    finish(engine, tree, made.map(|()| plans))
 }
 
 /// Checks that a controller can be bound to `hierarchy`.

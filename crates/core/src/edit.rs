@@ -9,7 +9,7 @@
 //!
 //! `crates/testing/tests/edit.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     cgroup::{
@@ -17,6 +17,7 @@ use crate::{
         remove::{self, Removal},
     },
     error::{AttachError, CreateError, EditError, RemoveError},
+    lifecycle::{self, Owned},
     migrate::{self, Moves},
     registry::{Engine, Owner, Tree, engine::Bound},
     sync::{Arc, AtomicU64, Ordering},
@@ -160,9 +161,10 @@ fn prepare(owner: &Arc<Owner>, tree: &mut Tree, edit: &Edit<'_>) -> Result<Agree
     let leaving = check_removals(owner, edit)?;
     let tasks: Vec<&Task> = edit.joins.iter().map(|(task, _)| *task).collect();
     migrate::check_native(engine, &tasks, || "a group of the edit".to_owned())?;
-    let mut born = Vec::with_capacity(edit.creations.len());
-    let moves = bear_all(owner, tree, edit, &leaving, &mut born)
-        .and_then(|()| agree(owner, tree, edit, &leaving, &born));
+    let going = leaving.iter().map(|(node, _)| node.id).collect();
+    let mut draft = Drafting { owner, edit, going, born: Vec::new() };
+    let moves = draft.bear_all(tree).and_then(|()| draft.agree(tree, &leaving));
+    let Drafting { born, .. } = draft;
     match moves {
         Ok(moves) => Ok(Agreed { born, moves, leaving }),
         Err(error) => {
@@ -181,7 +183,7 @@ fn check_removals(
     owner: &Arc<Owner>,
     edit: &Edit<'_>,
 ) -> Result<Vec<(Arc<Node>, Removal)>, EditError> {
-    let mut named = BTreeSet::new();
+    let mut named = HashSet::with_capacity(edit.removals.len());
     let mut leaving = Vec::with_capacity(edit.removals.len());
     for (cgroup, removal) in &edit.removals {
         check_native(owner, cgroup)?;
@@ -202,99 +204,121 @@ fn check_native(owner: &Arc<Owner>, cgroup: &Cgroup) -> Result<(), EditError> {
     Err(EditError::Foreign { cgroup: cgroup.path() })
 }
 
-/// Returns the group that is meant, which stays.
-fn find(
-    owner: &Arc<Owner>,
-    edit: &Edit<'_>,
-    leaving: &[(Arc<Node>, Removal)],
-    born: &[Arc<Node>],
-    whereabouts: &Whereabouts,
-) -> Result<Arc<Node>, EditError> {
-    match whereabouts {
-        Whereabouts::Cgroup(cgroup) => {
-            check_native(owner, cgroup)?;
-            if leaving.iter().any(|(node, _)| Arc::ptr_eq(node, cgroup.node())) {
-                return Err(EditError::Leaving { cgroup: cgroup.path() });
+/// An edit on its way to be agreed on.
+struct Drafting<'e> {
+    owner: &'e Arc<Owner>,
+    edit: &'e Edit<'e>,
+    /// The ids of the groups that go.
+    going: HashSet<u64>,
+    /// The groups that were made, in order; nobody can find them yet.
+    born: Vec<Arc<Node>>,
+}
+
+impl Drafting<'_> {
+    /// Returns the group that is meant, which stays.
+    fn find(&self, whereabouts: &Whereabouts) -> Result<Arc<Node>, EditError> {
+        match whereabouts {
+            Whereabouts::Cgroup(cgroup) => {
+                check_native(self.owner, cgroup)?;
+                if self.going.contains(&cgroup.node().id) {
+                    return Err(EditError::Leaving { cgroup: cgroup.path() });
+                }
+                Ok(Arc::clone(cgroup.node()))
             }
-            Ok(Arc::clone(cgroup.node()))
+            Whereabouts::Draft(draft) => {
+                let node = self.born.get(draft.index).filter(|_| draft.edit == self.edit.number);
+                node.cloned().ok_or(EditError::Draft)
+            }
         }
-        Whereabouts::Draft(draft) => {
-            let node = born.get(draft.index).filter(|_| draft.edit == edit.number);
-            node.cloned().ok_or(EditError::Draft)
+    }
+
+    /// Makes the new groups; the caller undoes those that were made if one is refused.
+    fn bear_all(&mut self, tree: &mut Tree) -> Result<(), EditError> {
+        let is_used = used(self.edit);
+        let mut names: HashSet<(u64, &str)> = HashSet::new();
+        // How many groups come below each.
+        let mut below: HashMap<u64, u64> = HashMap::new();
+        for ((parent, name), is_used) in self.edit.creations.iter().zip(is_used) {
+            let parent = self.find(parent)?;
+            let more = |above: &Node| below.get(&above.id).copied().unwrap_or(0);
+            create::check_child(tree, &parent, name, more)?;
+            if !names.insert((parent.id, name)) {
+                let cgroup = create::path_of(&parent, name);
+                return Err(CreateError::Exists { cgroup }.into());
+            }
+            let controllers = tree.bound_to(&parent.hierarchy);
+            let with = (&*controllers, is_used);
+            let (child, _) = create::bear(&self.owner.engine, tree, &parent, name, with)?;
+            parent.ancestors().for_each(|above| *below.entry(above.id).or_default() += 1);
+            self.born.push(child);
         }
+        Ok(())
+    }
+
+    /// Has every controller agree to the joins, once it is known that what leaves is left.
+    fn agree(&self, tree: &mut Tree, leaving: &[(Arc<Node>, Removal)]) -> Result<Moves, EditError> {
+        // The last one for a task and a hierarchy counts, in the order of the first.
+        let mut order: HashMap<(u64, u64), usize> = HashMap::new();
+        let mut joins = Vec::with_capacity(self.edit.joins.len());
+        for (task, whereabouts) in &self.edit.joins {
+            let node = self.find(whereabouts)?;
+            if !node.is_online() {
+                let (task, cgroup) = (task.name().to_owned(), node.path());
+                return Err(AttachError::Removed { task, cgroup }.into());
+            }
+            let whose = (task.id().get(), node.hierarchy.id());
+            let place = *order.entry(whose).or_insert(joins.len());
+            let join = task.joins(&node);
+            if place == joins.len() {
+                joins.push(join);
+            } else {
+                joins[place] = join;
+            }
+        }
+        for (node, _) in leaving {
+            let leaves = |task: u64| order.contains_key(&(task, node.hierarchy.id()));
+            let members = node.members(|task| task.member.id.get());
+            let members = members.into_iter().filter(|task| !leaves(*task)).count();
+            let stays = |child: &&Arc<Node>| !self.going.contains(&child.id);
+            let children = node.children().iter().filter(stays).count();
+            if members + children > 0 {
+                return Err(RemoveError::Busy { cgroup: node.path(), members, children }.into());
+            }
+        }
+        let moves = migrate::prepare(&self.owner.engine, tree, &joins);
+        moves.map_err(|veto| AttachError::from(veto).into())
     }
 }
 
-/// Makes the new groups, which nobody can find yet; the caller undoes those that were made if one is
-/// refused.
-fn bear_all(
-    owner: &Arc<Owner>,
-    tree: &mut Tree,
-    edit: &Edit<'_>,
-    leaving: &[(Arc<Node>, Removal)],
-    born: &mut Vec<Arc<Node>>,
-) -> Result<(), EditError> {
-    for (index, (parent, name)) in edit.creations.iter().enumerate() {
-        let parent = find(owner, edit, leaving, born, parent)?;
-        let is_below =
-            |node: &Node, above: &Node| node.ancestors().skip(1).any(|it| std::ptr::eq(it, above));
-        let more = |above: &Node| born.iter().filter(|node| is_below(node, above)).count() as u64;
-        create::check_child(tree, &parent, name, more)?;
-        let is_namesake = |node: &&Arc<Node>| {
-            node.parent.as_ref().is_some_and(|it| Arc::ptr_eq(it, &parent))
-                && *node.name() == **name
-        };
-        if born.iter().any(|node| is_namesake(&node)) {
-            let cgroup = create::path_of(&parent, name);
-            return Err(CreateError::Exists { cgroup }.into());
-        }
-        let draft = Draft { edit: edit.number, index };
-        let is_it = |it: &Whereabouts| matches!(it, Whereabouts::Draft(other) if *other == draft);
-        let is_used = edit.joins.iter().any(|(_, it)| is_it(it))
-            || edit.creations.iter().any(|(it, _)| is_it(it));
-        let controllers = tree.bound_to(&parent.hierarchy);
-        let (child, _) = create::bear(&owner.engine, tree, &parent, name, (&controllers, is_used))?;
-        born.push(child);
-    }
-    Ok(())
-}
-
-/// Has every controller agree to the joins, once it is known that what leaves is left.
-fn agree(
-    owner: &Arc<Owner>,
-    tree: &mut Tree,
-    edit: &Edit<'_>,
-    leaving: &[(Arc<Node>, Removal)],
-    born: &[Arc<Node>],
-) -> Result<Moves, EditError> {
-    // By task and hierarchy, so that the last one counts; in order of the first.
-    let mut order: BTreeMap<(u64, u64), usize> = BTreeMap::new();
-    let mut joins = Vec::with_capacity(edit.joins.len());
-    for (task, whereabouts) in &edit.joins {
-        let node = find(owner, edit, leaving, born, whereabouts)?;
-        if !node.is_online() {
-            let (task, cgroup) = (task.name().to_owned(), node.path());
-            return Err(AttachError::Removed { task, cgroup }.into());
-        }
-        let place = *order.entry((task.id().get(), node.hierarchy.id())).or_insert(joins.len());
-        let join = task.joins(&node);
-        if place == joins.len() {
-            joins.push(join);
-        } else {
-            joins[place] = join;
+/// Returns, for each group that is to be created, whether it will have members or children.
+fn used(edit: &Edit<'_>) -> Vec<bool> {
+    let mut hierarchies: Vec<Option<u64>> = Vec::with_capacity(edit.creations.len());
+    let mut is_used = vec![false; edit.creations.len()];
+    let index = |it: &Whereabouts| match it {
+        Whereabouts::Draft(draft) if draft.edit == edit.number => Some(draft.index),
+        _ => None,
+    };
+    let hierarchy = |known: &[Option<u64>], it: &Whereabouts| match it {
+        Whereabouts::Cgroup(cgroup) => Some(cgroup.node().hierarchy.id()),
+        Whereabouts::Draft(_) => index(it).and_then(|index| *known.get(index)?),
+    };
+    for (parent, _) in &edit.creations {
+        hierarchies.push(hierarchy(&hierarchies, parent));
+        if let Some(parent) = index(parent).and_then(|index| is_used.get_mut(index)) {
+            *parent = true;
         }
     }
-    for (node, _) in leaving {
-        let leaves = |task: u64| order.contains_key(&(task, node.hierarchy.id()));
-        let members = node.members(|task| task.member.id.get());
-        let members = members.into_iter().filter(|task| !leaves(*task)).count();
-        let stays = |child: &&Arc<Node>| !leaving.iter().any(|(it, _)| Arc::ptr_eq(it, child));
-        let children = node.children().iter().filter(stays).count();
-        if members + children > 0 {
-            return Err(RemoveError::Busy { cgroup: node.path(), members, children }.into());
+    // From the last on: who is named before for the same hierarchy goes elsewhere.
+    let mut placed = HashSet::with_capacity(edit.joins.len());
+    for (task, target) in edit.joins.iter().rev() {
+        let is_last = placed.insert((task.id(), hierarchy(&hierarchies, target)));
+        if let Some(target) = index(target).filter(|_| is_last)
+            && let Some(target) = is_used.get_mut(target)
+        {
+            *target = true;
         }
     }
-    migrate::prepare(&owner.engine, tree, &joins).map_err(|veto| AttachError::from(veto).into())
+    is_used
 }
 
 /// Decides the strict removals, or undoes everything; then carries all of it out.
@@ -316,16 +340,14 @@ fn commit(
     let mut csses = Vec::with_capacity(by_hierarchy.len());
     for (nodes, bound) in &by_hierarchy {
         let owned = remove::csses(tree, nodes, bound);
-        crate::lifecycle::drain(engine, &owned);
+        lifecycle::drain(engine, &owned);
         csses.push(owned);
     }
-    let strict = |node: &Node| {
-        leaving.iter().any(|(it, removal)| it.id == node.id && *removal == Removal::Strict)
-    };
-    let nodes: Vec<&Arc<Node>> =
-        leaving.iter().map(|(node, _)| node).filter(|node| strict(node)).collect();
-    let exact: Vec<_> =
-        csses.iter().flatten().filter(|(css, _)| strict(&css.core().group())).cloned().collect();
+    let strict = leaving.iter().filter(|(_, removal)| *removal == Removal::Strict);
+    let nodes: Vec<&Arc<Node>> = strict.map(|(node, _)| node).collect();
+    let strictly: HashSet<u64> = nodes.iter().map(|node| node.id).collect();
+    let is_strict = |owned: &&Owned<'_>| strictly.contains(&owned.0.core().group().id);
+    let exact: Vec<Owned<'_>> = csses.iter().flatten().filter(is_strict).cloned().collect();
     if let Err(error) = remove::decide(engine, &nodes, &exact) {
         migrate::cancel(engine, &moves);
         drop((exact, csses));

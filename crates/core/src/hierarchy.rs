@@ -317,6 +317,14 @@ impl Hier {
         (root.state() == State::Online).then_some(root)
     }
 
+    /// Returns the root of the hierarchy of that index in the same registry, unless it has ended or is the
+    /// hidden one.
+    pub(crate) fn root_beside(&self, index: u32) -> Option<Arc<Node>> {
+        let owner = self.owner()?;
+        let directory = owner.engine.directory.read();
+        directory.iter().find(|hier| hier.index == index)?.root()
+    }
+
     /// Returns the group at `index`.
     pub(crate) fn group(&self, index: u32) -> Option<Arc<Node>> {
         self.groups.lock().get(index as usize).cloned()

@@ -91,14 +91,18 @@ impl Transfers {
         self.cancel_first(engine, self.moved.len());
     }
 
-    /// Tells every controller that its members have arrived; the caller holds the structural lock.
+    /// Takes references to the css: they are kept until the last hook has run.
     ///
-    /// From here on, the css are kept until the last hook has run.
-    pub(crate) fn attach(&mut self, engine: &Engine) {
+    /// Comes when nothing can be refused any more, and before any of them that counts in cells counts exactly.
+    pub(crate) fn hold(&mut self) {
         for way in &mut self.ways {
             way.source.hold();
             way.target.hold();
         }
+    }
+
+    /// Tells every controller that its members have arrived; the caller holds the structural lock.
+    pub(crate) fn attach(&self, engine: &Engine) {
         self.run(engine, "attach", Move::Attach);
     }
 
@@ -210,6 +214,7 @@ pub(crate) fn commit(engine: &Engine, tree: &mut Tree, moves: Moves) -> Transfer
         }
     }
     drop(moves);
+    transfers.hold();
     transfers.attach(engine);
     for Step { task: _task, target: _target, .. } in &steps {
         crate::trace::event!("attach", task = _task.member.name, cgroup = %_target.path(), "moved");

@@ -50,6 +50,7 @@ use crate::{
     registry::{Engine, Owner, Tree, engine::Bound},
     sync::Arc,
     task::TaskShared,
+    world::guard,
 };
 
 /// What becomes of members whose css would change by a rebind.
@@ -94,6 +95,8 @@ impl RebindOptions {
 pub(crate) enum Refusal {
     Vetoed(Veto),
     Members(MoverError),
+    /// A hook that was asked has kept a guard.
+    GuardHeld,
 }
 
 pub(crate) fn rebind(
@@ -105,6 +108,9 @@ pub(crate) fn rebind(
     let engine = &owner.engine;
     let names = || controllers.iter().map(|one| one.name()).collect::<Vec<_>>().join(" ");
     let mut tree = engine.structure("rebind", names)?;
+    if !Arc::ptr_eq(owner, target.owner()) {
+        return Err(RebindError::Foreign { subsystem: names(), hierarchy: target.name() });
+    }
     let bound = check(owner, &tree, controllers, target)?;
     let mapping = check_mapping(owner, &bound, target, &options.mapping)?;
     let mut plans = Vec::with_capacity(bound.len());
@@ -120,6 +126,9 @@ pub(crate) fn rebind(
             found
         };
         plans.push(Plan::rebind(bound, target.hier(), &images));
+    }
+    if plans.is_empty() {
+        return Ok(());
     }
     let done = carry_out(engine, &mut tree, plans, options.members, Readers::Awaited)?;
     drop(tree);
@@ -240,6 +249,12 @@ pub(crate) fn carry_out(
             return Err(refusal);
         }
     };
+    if readers == Readers::Awaited && guard::is_held() {
+        // A hook has kept a guard, for which we would wait for ever.
+        transfers.cancel(engine);
+        give_up(engine, &mut plans);
+        return Err(Refusal::GuardHeld);
+    }
     let is_quiet = plans.iter().all(Plan::is_quiet);
     let resting = let_rest(engine, tree, &plans);
     if readers == Readers::LeftAlone {
@@ -258,6 +273,7 @@ pub(crate) fn carry_out(
         engine.wait_for_readers(tree, grace);
     }
     plans.iter().for_each(|plan| plan.arrive(tree));
+    transfers.hold();
     if readers == Readers::Awaited {
         let arrived: Vec<_> = plans.iter().flat_map(|plan| plan.arrived(tree)).collect();
         lifecycle::drain(engine, &arrived);

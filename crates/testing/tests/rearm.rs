@@ -192,8 +192,11 @@ fn a_group_that_rests_can_be_removed_strictly() {
 }
 
 #[test]
-fn a_group_that_nobody_used_is_not_told_when_a_css_that_a_member_used_comes() {
+fn a_group_to_which_a_css_comes_that_a_member_used_is_told() {
     assert_snapshot!(check_after(WAITED_FOR, "
         task t; join t a; rebind memory plan move; reap; use plan; notices; renotify
-    "), @"1 told");
+    "), @r"
+    /a: releasable
+    1 told
+    ");
 }

@@ -79,8 +79,10 @@ pub(crate) fn arm(engine: &Engine, tree: &mut Tree, nodes: &[Arc<Node>]) {
 pub(crate) fn rest(node: &Node) {
     // Nobody ends its notice meanwhile, and is then told that it is in use: see `notice/line.rs`.
     node.hierarchy.outbox.hold(|| {
-        if !node.is_resting() {
-            node.note_told(node.uses.is_zero().then(|| node.notice_number()));
+        if node.uses.units() > u64::from(node.rests()) {
+            node.note_news();
+        } else if !node.is_resting() {
+            node.note_told(node.notice_number());
         }
         node.uses.add();
         node.lie_down();

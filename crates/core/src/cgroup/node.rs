@@ -149,7 +149,12 @@ impl Node {
     /// Returns whether it rests: see `cgroup/arm.rs`.
     pub(crate) fn is_resting(&self) -> bool {
         // Ordering: Relaxed: written under the structural lock, as everywhere here.
-        self.rests.load(Ordering::Relaxed) > 0
+        self.rests() > 0
+    }
+
+    /// Returns how many rests have not ended.
+    pub(crate) fn rests(&self) -> u32 {
+        self.rests.load(Ordering::Relaxed)
     }
 
     pub(crate) fn lie_down(&self) {
@@ -158,15 +163,14 @@ impl Node {
 
     /// Ends one rest; returns false if all are ended.
     pub(crate) fn stand_up(&self) -> bool {
-        let rests = self.rests.load(Ordering::Relaxed);
+        let rests = self.rests();
         self.rests.store(rests.saturating_sub(1), Ordering::Relaxed);
         rests > 0
     }
 
-    /// Notes what was told before a rest: the number of the notice that is on its way, 0 for none; or that
-    /// the group is in use.
-    pub(crate) fn note_told(&self, told: Option<u64>) {
-        self.told.store(told.map_or(0, |notice| notice + 1), Ordering::Relaxed);
+    /// Notes what was told before a rest: the number of the notice that is on its way, 0 for none.
+    pub(crate) fn note_told(&self, notice: u64) {
+        self.told.store(notice + 1, Ordering::Relaxed);
     }
 
     /// Notes that it is used, or somebody was told that it is.

@@ -72,6 +72,12 @@ impl Uses {
         self.word.load(Ordering::Relaxed) & !(ATTEMPTS << ATTEMPT | FROZEN) == 0
     }
 
+    /// Returns how many units there are.
+    pub(crate) fn units(&self) -> u64 {
+        // Ordering: Relaxed: as in `is_zero`.
+        self.word.load(Ordering::Relaxed) & COUNT
+    }
+
     /// Adds a unit; callers hold the structural lock, and the group is not removed.
     pub(crate) fn add(&self) {
         // Ordering: Release (edge unit): before a css is marked as having it.

@@ -252,7 +252,7 @@ impl From<Refusal> for BindError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Vetoed(veto) => Self::Vetoed(veto),
-            Refusal::Members(_) => unreachable!("members may move"),
+            Refusal::Members(_) | Refusal::GuardHeld => unreachable!("only a rebind asks"),
         }
     }
 }
@@ -261,7 +261,7 @@ impl From<Refusal> for SubtreeError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Vetoed(veto) => Self::Vetoed(veto),
-            Refusal::Members(_) => unreachable!("members may move"),
+            Refusal::Members(_) | Refusal::GuardHeld => unreachable!("only a rebind asks"),
         }
     }
 }
@@ -271,6 +271,10 @@ impl From<Refusal> for RebindError {
         match refusal {
             Refusal::Vetoed(veto) => Self::Vetoed(veto),
             Refusal::Members(members) => Self::Members(members),
+            Refusal::GuardHeld => Self::Structural(StructuralError::GuardHeld {
+                operation: "rebind",
+                target: "a controller whose hook keeps a guard".to_owned(),
+            }),
         }
     }
 }

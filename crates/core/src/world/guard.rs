@@ -14,7 +14,7 @@ use crate::{
     task::Task,
     world::{
         World,
-        column::ROOT,
+        column::{Column, ROOT},
         lookup::{self, Hold},
         publish::{View, Views},
     },
@@ -104,14 +104,22 @@ impl<'r> ReadGuard<'r> {
     /// Returns the group that shows `css`, or showed it last, where controllers are bound as this guard
     /// sees it.
     ///
-    /// As [`Css::cgroup`], but in step with what the guard resolves, whatever is rebound meanwhile.
+    /// As [`Css::cgroup`], but in step with what the guard resolves, wherever controllers go meanwhile.
+    /// Takes short locks.
     #[must_use]
     pub fn cgroup<T>(&self, css: &Css<T>) -> Option<Cgroup> {
         let core = css.core_of();
         if !self.is_of(&core.group().hierarchy.views) {
             return css.cgroup();
         }
-        Cgroup::from_node(core.shown_in(&self.view))
+        let node = core.shown_in(&self.view);
+        let column = self.view.columns.get(usize::from(core.controller))?.as_deref();
+        let is_elsewhere = |column: &&Column| column.hierarchy != node.hierarchy.index;
+        match column.filter(is_elsewhere).filter(|_| node.parent.is_none()) {
+            // The controller was bound or unbound since, which waits for no guard.
+            Some(column) => Cgroup::from_node(node.hierarchy.root_beside(column.hierarchy)?),
+            None => Cgroup::from_node(node),
+        }
     }
 
     /// Takes a reference by a weak one, unless the css is released.

@@ -15,7 +15,7 @@ use std::iter;
 use crate::{
     controller::Controller,
     css::{
-        Css,
+        Css, State,
         handle::{CssRef, css_by_id},
     },
     subsystem::Subsystem,
@@ -150,7 +150,8 @@ unsafe impl Hold for Pin<'_> {
 /// Looks up until a reference is counted, or there is nothing to find.
 ///
 /// Twice the same css means that nobody has moved the task or published in between, and nobody may for
-/// long: then the nearest ancestor's does, as it does for a group without a css of its own.
+/// long. Then it does as it is, if it is not dying yet; else the nearest ancestor's does, as it does for a
+/// group without a css of its own.
 #[cold]
 #[inline(never)]
 fn look_again_slow<S: Subsystem>(
@@ -167,6 +168,15 @@ fn look_again_slow<S: Subsystem>(
         }
         let core = css.core_of();
         let identity = (core.id, core.generation);
+        if before == Some(identity) && css.state() == State::Online {
+            // The removal of its group is decided, and the task is about to be moved by the same edit.
+            let found = css.try_get();
+            if found.is_some() {
+                return found;
+            }
+            before = None; // released meanwhile: so the task was moved
+            continue;
+        }
         if before == Some(identity) {
             return iter::successors(css.parent(), |css| css.parent())
                 .find_map(Css::try_get_online);

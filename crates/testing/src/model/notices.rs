@@ -92,9 +92,11 @@ impl Model {
 
     /// Has an armed group be in use for a while, whatever else: css come to it, or leave it.
     pub(super) fn rest(&mut self, group: GroupId) {
-        if self.groups[group].rests == 0 {
-            let told = self.is_releasable(group).then_some(self.groups[group].notice);
-            self.groups[group].told = told;
+        let is_busy = self.live_css(group).into_iter().any(|css| self.css[css].busy);
+        if is_busy {
+            self.groups[group].told = None;
+        } else if self.groups[group].rests == 0 {
+            self.groups[group].told = Some(self.groups[group].notice);
         }
         self.groups[group].rests += 1;
     }

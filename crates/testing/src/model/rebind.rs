@@ -253,13 +253,13 @@ impl Model {
         }
         let resting = self.let_rest(plans);
         plans.iter().for_each(|plan| self.arrive(plan));
+        self.pinned = ways.iter().flat_map(|way| [way.from, way.to]).collect();
         if plans.iter().any(|plan| !plan.pairs.is_empty()) {
             self.count_arrived(plans);
             self.end_rests(resting);
         } else {
             self.resting.extend(resting);
         }
-        self.pinned = ways.iter().flat_map(|way| [way.from, way.to]).collect();
         self.tell_all(&ways, Hook::Attach);
         for plan in plans {
             self.bury_upwards(&plan.leaving);
@@ -307,7 +307,8 @@ impl Model {
         }
         self.drain(&arrived);
         for css in arrived {
-            self.css[css].busy = self.holders(css) > 0;
+            // The core holds those that members came from or go to, until the last hook has run.
+            self.css[css].busy = self.holders(css) > 0 || self.pinned.contains(&css);
         }
     }
 
