@@ -22,6 +22,11 @@ use proptest::{
 const SCRIPTS: &[&str] = &[
     // Controllers are asked in order of registration, wherever the core keeps them.
     "hierarchy h; register memory; register cpu; unregister memory; reap; register io; task t1",
+    // A mapping says something about the tree of its groups only.
+    "
+        register memory; register cpu; hierarchy f; mkdir b; hierarchy g; mkdir b; hierarchy h; mkdir a
+        bind memory h; bind cpu g; rebind memory,cpu f map a=b
+    ",
 ];
 
 proptest! {

@@ -63,6 +63,8 @@ impl Model {
         let mut plans = Vec::new();
         for index in named {
             let source = self.subsystems[index].tree.ok_or("Unbound")?;
+            let of_source = |(group, _): &&(GroupId, GroupId)| self.groups[*group].tree == source;
+            let mapped = mapped.iter().filter(of_source).copied().collect();
             let pairs = self.compare(source, target, &mapped)?;
             plans.push(self.plan_rebind(index, target, pairs));
         }
