@@ -91,13 +91,18 @@ fn siege(barrier: Barrier) {
 #[test]
 #[ignore = "minutes; run by xtask ci --full"]
 fn controllers_move_between_trees_in_use() {
-    rebind(&rebind::Load::new(Barrier::Auto, SEED, scaled(10_000)));
+    long_rebind(Barrier::Auto);
 }
 
 #[test]
 #[ignore = "minutes; run by xtask ci --full"]
 fn controllers_move_between_trees_in_use_fenced() {
-    rebind(&rebind::Load::new(Barrier::Fence, SEED, scaled(10_000)));
+    long_rebind(Barrier::Fence);
+}
+
+fn long_rebind(barrier: Barrier) {
+    let pairs = rebind(&rebind::Load::new(barrier, SEED, scaled(5_000)));
+    assert!(pairs >= scaled(1_000), "{pairs} rebinds before the time was over");
 }
 
 #[test]
@@ -107,12 +112,14 @@ fn controllers_move_between_small_trees_in_use() {
     }
 }
 
-fn rebind(load: &rebind::Load) {
+/// Returns how often the pair of controllers was rebound.
+fn rebind(load: &rebind::Load) -> u64 {
     let outcome = rebind::run(load).expect("no refusal");
     say(&format!("{:?}: {outcome}", load.barrier));
     outcome.ledger.settle().expect("no violation");
     let counts = outcome.counts;
     assert!(counts.views.min(counts.binds).min(counts.charges).min(counts.by_agents) > 0);
+    counts.pairs
 }
 
 #[test]
