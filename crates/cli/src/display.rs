@@ -13,7 +13,7 @@ use crate::{
     tour::{
         schedule,
         stage::{ByTenant, Stage, Who},
-        tree::Killed,
+        tree::{Bound, Killed},
     },
 };
 
@@ -35,6 +35,7 @@ struct Live {
     time: ProgressBar,
     tenants: ByTenant<ProgressBar>,
     notices: ProgressBar,
+    trees: ProgressBar,
 }
 
 /// What a tenant had done when it was last shown.
@@ -50,6 +51,13 @@ struct Meter {
 struct Notices {
     made: u64,
     removed: u64,
+}
+
+/// Where the controllers are, and how often they were moved.
+#[derive(Clone, Debug)]
+struct Whereabouts {
+    tree: Option<String>,
+    rebinds: u64,
 }
 
 /// How a tenant does, in operations and references per second.
@@ -89,9 +97,10 @@ impl<'a> Display<'a> {
         }
         let paces = Who::ALL.map(|who| self.pace(who, now));
         let notices = self.notices();
+        let whereabouts = self.whereabouts();
         let since = now - self.start;
         match &self.live {
-            Some(live) => live.draw(since, paces, notices),
+            Some(live) => live.draw(since, paces, notices, &whereabouts),
             None => {
                 let [first, others @ ..] = paces;
                 output.line(format_args!("{}  {first}", Seconds(since)));
@@ -99,13 +108,14 @@ impl<'a> Display<'a> {
                     output.line(format_args!("{:9}{pace}", ""));
                 }
                 output.line(format_args!("{:9}{notices}", ""));
+                output.line(format_args!("{:9}{whereabouts}", ""));
             }
         }
     }
 
-    /// Shows that a tenant was killed.
-    pub(crate) fn killed(&mut self, killed: &Killed, output: &mut Output) {
-        let line = format!("{}  {killed}", Seconds(self.start.elapsed()));
+    /// Shows something that happened just now.
+    pub(crate) fn tell(&mut self, what: &dyn fmt::Display, output: &mut Output) {
+        let line = format!("{}  {what}", Seconds(self.start.elapsed()));
         match &self.live {
             Some(live) => output.note(live.lines.println(line)),
             None => output.line(line),
@@ -123,7 +133,12 @@ impl<'a> Display<'a> {
     fn notices(&self) -> Notices {
         let removed = |who| self.stage.tenant(who).tally.groups_on_notice.get();
         let removed = Who::ALL.into_iter().map(removed).sum();
-        Notices { made: self.stage.registry.stats().notices, removed }
+        Notices { made: self.stage.trees.registry.stats().notices, removed }
+    }
+
+    fn whereabouts(&self) -> Whereabouts {
+        let tree = self.stage.queries.hierarchy().map(|tree| tree.name());
+        Whereabouts { tree, rebinds: self.stage.rebinds.get() }
     }
 
     fn pace(&mut self, who: Who, now: Instant) -> Pace {
@@ -153,12 +168,18 @@ impl Live {
         let time = ProgressBar::new(seconds * 1000).with_style(style("[{bar:50}] {msg}"));
         let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
         let tenants = Who::ALL.map(|_| line());
-        let notices = line();
+        let (notices, trees) = (line(), line());
         let time = lines.insert(0, time);
-        Self { lines, time, tenants, notices }
+        Self { lines, time, tenants, notices, trees }
     }
 
-    fn draw(&self, since: Duration, paces: ByTenant<Pace>, notices: Notices) {
+    fn draw(
+        &self,
+        since: Duration,
+        paces: ByTenant<Pace>,
+        notices: Notices,
+        whereabouts: &Whereabouts,
+    ) {
         let total = self.time.length().unwrap_or_default() / 1000;
         self.time.set_position(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self.time.set_message(format!("{} of {total} s", Seconds(since)));
@@ -166,6 +187,7 @@ impl Live {
             line.set_message(pace.to_string());
         }
         self.notices.set_message(notices.to_string());
+        self.trees.set_message(whereabouts.to_string());
     }
 }
 
@@ -195,12 +217,34 @@ impl fmt::Display for Notices {
     }
 }
 
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rebinds = HumanCount(self.rebinds).to_string();
+        let tree = self.tree.as_deref().unwrap_or("no tree");
+        write!(f, "{:10} {rebinds:>9} rebinds      now in {tree}", "both")
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "queries and inflight bound to by-tenant, with {} tasks at work\n\
+             {:9}in its {} groups, in {:.1} ms",
+            self.tasks,
+            "",
+            self.groups,
+            self.took.as_secs_f64() * 1000.0,
+        )
+    }
+}
+
 impl fmt::Display for Killed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "/{} killed: {} members stopped; strict removal refused,\n{:9}\
-             {} css in use; {} groups detached, and made again, in {:.1} ms",
+             {} pairs of groups in use; {} detached and made again in {:.1} ms",
             self.who.name(),
             self.members,
             "",
@@ -244,6 +288,8 @@ mod tests {
         assert!(pace.to_string().len() <= 80 - 9, "{pace}");
         let notices = Notices { made: 99_999_999, removed: 99_999_999 };
         assert!(notices.to_string().len() <= 80 - 9, "{notices}");
+        let whereabouts = Whereabouts { tree: Some("by-tenant".to_owned()), rebinds: 99_999_999 };
+        assert!(whereabouts.to_string().len() <= 80 - 9, "{whereabouts}");
     }
 
     #[test]
@@ -255,7 +301,8 @@ mod tests {
             outlived: 9999,
             took: Duration::from_millis(12_345),
         };
-        for line in format!("{}  {killed}", Seconds(Duration::from_secs(3600))).lines() {
+        let bound = Bound { tasks: 99_999, groups: 99_999, took: Duration::from_millis(12_345) };
+        for line in format!("{}  {killed}\n{bound}", Seconds(Duration::from_secs(3600))).lines() {
             assert!(line.len() <= 80, "{line}");
         }
     }

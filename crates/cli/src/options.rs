@@ -15,7 +15,7 @@ pub(crate) struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs three tenants at full load, kills them in turn, and checks that nothing was lost
+    /// Runs three tenants at full load, kills them, rebinds their controllers, and checks the books
     Tour(TourOptions),
 }
 

@@ -12,6 +12,7 @@ use crate::{
     tour::{
         Ended,
         agent::Service,
+        mover::Moves,
         sample::{Latencies, Op, SAMPLE_EVERY},
         stage::{ByTenant, Stage, Who},
         tally::Tally,
@@ -19,6 +20,7 @@ use crate::{
     },
 };
 
+mod moves;
 mod verdict;
 
 /// How a run went.
@@ -29,6 +31,7 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
     /// How long reference operations took, by tenant.
     pub(crate) latencies: ByTenant<Latencies>,
+    pub(crate) moves: Moves,
     pub(crate) service: Service,
 }
 
@@ -43,22 +46,27 @@ pub(crate) fn intro(stage: &Stage) -> String {
         "\
 {rows} rows of lineitem ({bytes} as text) and the right answers: {took:.1} s.
 
-For {seconds} s three tenants share this process, each in a control group of its own:
+For {seconds} s three tenants share this process, each in a control group of its own
+in each of two trees of one shape:
 
-  /                 the root of the tree, where all that is counted adds up
-  ├─ api            {threads} threads hash rows for requests, TCP {address}
-  │  └─ user-0..{last}   a group for each user; its requests are members of it
-  ├─ analytics      {threads} threads group the rows (TPC-H Q1) and sort them
-  │  └─ query-N     a group for each query
-  └─ backup         {threads} threads compress the rows into files, and read them back
-     └─ run-N       a group for each file
+  by-tenant         by-plan
+  ├─ api            ├─ gold       {threads} threads hash rows for TCP {address}
+  │  └─ user-0..{last}   │  └─ ...     each user; its requests are members of it
+  ├─ analytics      ├─ silver     {threads} threads group rows (TPC-H Q1) and sort them
+  │  └─ query-N     │  └─ ...     each query
+  └─ backup         └─ bronze     {threads} threads compress rows into files
+     └─ run-N          └─ ...     each file
 
-A controller counts in each group; what it keeps there is the group's css. Each
-operation takes references to the css of its group on one thread, and another
-thread drops them. Groups go in two ways:
+Two controllers count: queries operations and rows, inflight the bytes that are
+held, in a counter with a max. What one keeps for a group is the group's css.
+Each operation takes references to css on one thread, and another thread drops
+them. At the start the controllers are in no tree.
 
-  on notice   When their last member and their last reference are gone, the
-              release agent is told, and removes them strictly: all runs, and
+  bound       Soon they are bound to by-tenant, with everybody at work in it.
+  rebound     Then they go from by-tenant to by-plan and back, all the time, as
+              one, while groups come and go, always in both trees at once.
+  on notice   When their last member and their last reference are gone, release
+              agents are told of groups, and remove them strictly: all runs, and
               half of the queries.
   detached    At once, and their css live on until the references are gone: the
               other queries, and tenants that are killed in turn, at work, and
@@ -81,22 +89,26 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
         "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n\
          Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
          reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
-         at the same moments on the same threads: what is slow there too is the machine.\n\n{}",
+         at the same moments on the same threads: what is slow there too is the machine.\n\n{}\n{}",
         indented(&tenants(stage, outcome)),
         files(stage),
         notices(stage, &outcome.service),
         indented(&latencies(outcome)),
+        moves::section(stage, &outcome.moves),
     )
 }
 
 /// Prints the verdict on each invariant; returns how many are broken.
 pub(crate) fn verdicts(stage: &Stage, outcome: &Outcome, output: &mut Output) -> usize {
     output.line("Checks, after everything was removed:\n");
-    let verdicts = Books::of(stage, outcome.service).verdicts();
+    let verdicts = Books::of(stage, outcome).verdicts();
     for verdict in &verdicts {
         output.line(verdict);
     }
     let broken = verdicts.iter().filter(|verdict| !verdict.holds).count();
+    if let Some(refusal) = &outcome.moves.refusal {
+        output.line(format_args!("\nThe first rebind that was refused: {refusal}"));
+    }
     match broken {
         0 => output.line(format_args!("\nAll {} checks hold: nothing was lost.", verdicts.len())),
         _ => output.line(format_args!("\n{broken} of {} checks are BROKEN.", verdicts.len())),
@@ -115,11 +127,12 @@ fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
     row("operations", &|tally| tally.operations.get(), "requests, queries, files");
     row("  a second", &|tally| per_second(tally.operations.get(), seconds), "");
     row("  cut short", &|tally| tally.interrupted.get(), "by a kill");
+    row("KiB charged", &|tally| tally.charged.get() / 1024, "and given back");
     row("references taken", &|tally| tally.taken.get(), "");
     row("references dropped", &|tally| tally.dropped.get(), "on another thread");
-    row("groups made", &|tally| tally.groups_made.get(), "of users, queries, runs");
+    row("groups made", &|tally| tally.groups_made.get(), "in both trees at once");
     row("  detached", &|tally| tally.groups_detached.get(), "by kills, by workers");
-    row("  on notice", &|tally| tally.groups_on_notice.get(), "strictly, by the agent");
+    row("  on notice", &|tally| tally.groups_on_notice.get(), "strictly, by agents");
     row("kills", &|tally| tally.kills.get(), "of the whole tenant");
     row("  css kept alive", &|tally| tally.outlived.get(), "by references");
     let slowest = outcome.latencies.each_ref().map(|latencies| {
@@ -147,12 +160,12 @@ fn notices(stage: &Stage, service: &Service) -> String {
         Who::ALL.into_iter().map(|who| figure(&stage.tenant(who).tally)).sum()
     };
     format!(
-        "The release agent had {} notices. It removed {} groups strictly, and was\n\
-         refused {}; {} were in use again, or gone, before it tried.",
-        HumanCount(stage.registry.stats().notices),
+        "The release agents had {} notices. They removed {} pairs of groups\n\
+         strictly, and were refused {}; {} were in use, or gone, before they tried.",
+        HumanCount(stage.trees.registry.stats().notices),
         HumanCount(sum(|tally| tally.groups_on_notice.get())),
         HumanCount(sum(|tally| tally.refused.get())),
-        HumanCount(service.stats.moot + sum(|tally| tally.gone.get())),
+        HumanCount(service.moot + sum(|tally| tally.gone.get())),
     )
 }
 

@@ -47,6 +47,11 @@ impl Count {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    pub(crate) fn set(&self, amount: u64) {
+        // Ordering: Relaxed: as in `add`.
+        self.0.store(amount, Ordering::Relaxed);
+    }
+
     /// Adds one, and returns what there was before.
     pub(crate) fn next(&self) -> u64 {
         // Ordering: Relaxed: one RMW, so that no two callers get the same number.

@@ -1,6 +1,8 @@
-//! `fief tour`: three tenants at full load under one tree, killed in turn, and nothing lost.
+//! `fief tour`: three tenants at full load, killed in turn, their controllers moved between two trees,
+//! and nothing lost.
 
 use std::{
+    iter,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -18,17 +20,22 @@ use crate::{
     sync::thread,
     tour::{
         agent::PATIENCE,
-        crew::Crew,
+        crew::{Crew, Harvest},
         dropper::Batch,
-        sample::Latencies,
-        stage::{ByTenant, Input, Stage, Who},
+        schedule::Kill,
+        stage::{Input, Stage, Who},
     },
     workload::{api::Server, archive::Archive},
 };
 
 pub(crate) mod stage;
 pub(crate) mod controller;
+pub(crate) mod inflight;
+pub(crate) mod pair;
 pub(crate) mod tree;
+pub(crate) mod audit;
+pub(crate) mod mover;
+pub(crate) mod lookup;
 pub(crate) mod agent;
 pub(crate) mod gate;
 pub(crate) mod cancel;
@@ -39,9 +46,11 @@ pub(crate) mod tally;
 pub(crate) mod schedule;
 mod crew;
 
-/// What ends a tour before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a tour hears while it runs; all but the first end it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// Something to show, which ends nothing.
+    Told(String),
     /// Ctrl-C.
     Interrupted,
     /// A thread failed; its error is found where it is joined.
@@ -116,30 +125,38 @@ fn perform(
     events: &Receiver<Event>,
     output: &mut Output,
 ) -> Result<Outcome> {
-    let agent = agent::start(stage)?;
+    let agents = agent::start(stage)?;
     let start = Instant::now();
-    let (run, took, latencies) = thread::scope(|scope| {
+    let act = schedule::act(start, stage.options.seconds);
+    let (run, took, harvest) = thread::scope(|scope| {
         let (mut crew, batches) = Crew::new(scope, stage, server, sender.clone());
         let run = crew
-            .start(batches)
+            .start(batches, act)
             .and_then(|()| Who::ALL.into_iter().try_for_each(|who| tree::open(stage, who)))
             .and_then(|()| conduct(stage, start, events, crew.dropper(), output));
         let took = start.elapsed();
         (run, took, crew.finish())
     });
-    let latencies: ByTenant<Latencies> = latencies?;
+    let Harvest { latencies, mut moves } = harvest?;
     let ended = run?;
-    let service = agent::retire(stage, agent, PATIENCE)?;
+    audit::finish(stage, &mut moves)?;
+    let service = agent::retire(stage, agents, PATIENCE)?;
     for who in Who::ALL {
-        if let Some(group) = stage.hierarchy.root().child(who.name()) {
-            tree::detach(stage, who, &group)?;
+        if let Some(top) = stage.trees.of(who) {
+            tree::detach(stage, who, &top.descendants_post(&stage.trees))?;
         }
     }
-    stage.registry.wait_reclaimed()?;
-    Ok(Outcome { ended, took, latencies, service })
+    stage.trees.registry.wait_reclaimed()?;
+    Ok(Outcome { ended, took, latencies, moves, service })
 }
 
-/// Lets the tenants work, kills them on schedule, and shows how they do.
+/// What is due in a tour, at its time.
+enum Due {
+    Bind,
+    Kill(Kill),
+}
+
+/// Lets the tenants work, binds the controllers and kills tenants on schedule, and shows how they do.
 fn conduct(
     stage: &Stage,
     start: Instant,
@@ -147,41 +164,53 @@ fn conduct(
     dropper: &Sender<Batch>,
     output: &mut Output,
 ) -> Result<Ended> {
-    let end = start + Duration::from_secs(stage.options.seconds);
+    let seconds = stage.options.seconds;
+    let end = start + Duration::from_secs(seconds);
     let mut display = Display::new(stage, start);
-    let mut kills = schedule::kills(stage.options.seconds).peekable();
+    let kills = schedule::kills(seconds).map(|kill| (kill.at, Due::Kill(kill)));
+    let mut agenda = iter::once((schedule::bind(seconds), Due::Bind)).chain(kills).peekable();
     loop {
         let now = Instant::now();
         if output.is_closed() {
             return Ok(Ended::Early);
         }
-        if let Some(due) = kills.next_if(|kill| start + kill.at <= now) {
-            let killed = tree::kill(stage, due.who, dropper)?;
-            display.killed(&killed, output);
-            continue;
-        }
-        display.show(now, output);
-        if now >= end {
-            display.clear();
-            return Ok(Ended::InTime);
-        }
-        let next_kill = kills.peek().map_or(end, |kill| start + kill.at);
-        match events.recv_deadline(display.next().min(next_kill).min(end)) {
-            Err(RecvTimeoutError::Timeout) => {}
-            // A failed run ends with the error of the thread that failed.
-            Ok(Event::Interrupted | Event::Failed) | Err(RecvTimeoutError::Disconnected) => {
-                display.clear();
-                return Ok(Ended::Early);
+        match agenda.next_if(|(at, _)| start + *at <= now) {
+            Some((_, Due::Bind)) => display.tell(&tree::bind(stage)?, output),
+            Some((_, Due::Kill(kill))) => {
+                display.tell(&tree::kill(stage, kill.who, dropper)?, output);
+            }
+            None => {
+                display.show(now, output);
+                if now >= end {
+                    display.clear();
+                    return Ok(Ended::InTime);
+                }
+                let next = agenda.peek().map_or(end, |(at, _)| start + *at);
+                match events.recv_deadline(display.next().min(next).min(end)) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(Event::Told(text)) => display.tell(&text, output),
+                    // A failed run ends with the error of the thread that failed.
+                    Ok(Event::Interrupted | Event::Failed)
+                    | Err(RecvTimeoutError::Disconnected) => {
+                        display.clear();
+                        return Ok(Ended::Early);
+                    }
+                }
             }
         }
     }
 }
 
-/// Takes down what is left: the controller, the hierarchy and the files; returns where these are
+/// Takes down what is left: the controllers, the hierarchies and the files; returns where these are
 /// kept, if they are.
 fn clear(stage: Stage) -> Result<Option<PathBuf>> {
-    stage.queries.unbind()?;
+    // A run may end before they are bound.
+    if let Some(tree) = stage.queries.hierarchy() {
+        tree.remount(&[])?;
+    }
     stage.queries.unregister()?;
-    stage.hierarchy.destroy()?;
+    stage.inflight.unregister()?;
+    stage.trees.tenants.destroy()?;
+    stage.trees.plans.destroy()?;
     stage.archive.end(stage.options.keep)
 }

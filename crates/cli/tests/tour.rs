@@ -74,12 +74,20 @@ fn a_tour_does_its_work_and_every_check_holds() {
         "  ok      references taken = dropped",
         "  ok      groups made = removed + live",
         "  ok      notices = removed + in use",
-        "  ok      refusals = kills + agent's     ",
-        "  ok      groups the agent left          0\n",
-        "  ok      css made = freed + live root",
+        "  ok      refusals = kills + agents'     ",
+        "  ok      groups the agents left         0\n",
+        "  ok      css made = freed + live roots",
         "  ok      operations at root = done",
         "  ok      rows charged to the root       0\n",
         "  ok      wrong answers and files        0 of ",
+        "  ok      bytes charged = given back ",
+        "  ok      bytes at root = charged ",
+        "  ok      bytes held at the root         0\n",
+        "  ok      usages that differ, at rest    0 of ",
+        "  ok      rebinds refused                0 of ",
+        "  ok      css changed by a rebind        0 of ",
+        "  ok      limits lost by a rebind        0 of ",
+        "bound to by-tenant, with ",
         "/api killed: ",
         "/analytics killed: ",
         "/backup killed: ",
@@ -144,6 +152,62 @@ fn an_interrupt_ends_the_run_early_and_in_order() {
     assert!(text.contains(" checks hold: nothing was lost."), "{text}");
 }
 
+/// Ends in the middle of the act in which controllers are moved.
+#[test]
+#[cfg(unix)]
+fn an_interrupt_while_controllers_move_ends_the_run_in_order() {
+    let (child, mut lines) =
+        start_and_read_to(&["--seconds", "20"], "by-tenant to by-plan, at work");
+    interrupt(&child);
+    let mut text = String::new();
+    lines.read_to_string(&mut text).expect("the output is UTF-8");
+    let (code, errors) = end(child);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{text}");
+    assert!(text.contains(", stopped early:"), "{text}");
+    assert!(text.contains("  ok      rebinds refused                0 of "), "{text}");
+    assert!(text.contains(" checks hold: nothing was lost."), "{text}");
+}
+
+/// The number of which a check says that `claim` is 0 of them.
+fn of(text: &str, claim: &str) -> u64 {
+    let (_, figures) = text.split_once(claim).expect("there is such a check");
+    let (_, count) = figures.split_once("0 of ").expect("it is of a number");
+    let count: String = count.chars().take_while(|c| c.is_ascii_digit() || *c == ',').collect();
+    count.replace(',', "").parse().expect("a number")
+}
+
+#[test]
+fn controllers_move_at_full_load_and_all_stays_as_it_was() {
+    let output = run(&["--seconds", "2"]);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    // There and back, and once more at the end, each time with three tenants and their users.
+    let rebinds = of(text, "rebinds refused");
+    assert!(rebinds >= 4 && rebinds.is_multiple_of(2), "{text}");
+    assert!(of(text, "css changed by a rebind") >= 2 * rebinds, "{text}");
+    assert!(of(text, "limits lost by a rebind") > 0, "{text}");
+    // Each tenant once, when it is killed. Three times in the end the root and all groups, but for those of
+    // tenant `backup`, which may be gone.
+    assert!(of(text, "usages that differ, at rest") >= 11 + 3 * 11, "{text}");
+    assert!(text.contains(&format!("from one tree to the other {rebinds} times")), "{text}");
+
+    // Limits under the old and the new path.
+    for (tenant, plan, limit) in [
+        ("by-tenant/api ", "by-plan/gold ", "67108864"),
+        ("by-tenant/analytics ", "by-plan/silver ", "8589934592"),
+        ("by-tenant/backup ", "by-plan/bronze ", "1073741824"),
+    ] {
+        for path in [tenant, plan] {
+            let line = text.lines().find(|line| line.trim_start().starts_with(path));
+            let line = line.unwrap_or_else(|| panic!("no {path:?} in\n{text}"));
+            assert!(line.ends_with(&format!("inflight.max {limit}")), "{line}");
+        }
+    }
+    for figure in ["with a rebind ", "without "] {
+        assert!(text.lines().any(|line| line.trim_start().starts_with(figure)), "{text}");
+    }
+}
+
 #[test]
 #[cfg(unix)]
 fn an_interrupt_before_the_run_ends_it_at_once() {
@@ -199,7 +263,7 @@ fn groups_go_both_ways_and_each_notice_is_accounted_for() {
         assert!(detached[tenant] > 0 && on_notice[tenant] > 0, "{}", stdout(&output));
     }
     let text = stdout(&output);
-    let (_, notices) = text.split_once("The release agent had ").expect("it is told");
+    let (_, notices) = text.split_once("The release agents had ").expect("it is told");
     let (notices, _) = notices.split_once(' ').expect("there is more text");
     let notices: u64 = notices.replace(',', "").parse().expect("a number");
     assert!(notices >= on_notice.iter().sum(), "{text}");

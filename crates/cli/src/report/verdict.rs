@@ -4,9 +4,12 @@ use std::fmt;
 
 use indicatif::HumanCount;
 
-use crate::tour::{
-    agent::Service,
-    stage::{Stage, Who},
+use crate::{
+    report::Outcome,
+    tour::{
+        Ended,
+        stage::{Stage, Who},
+    },
 };
 
 /// Everything that is compared, once all is over.
@@ -56,6 +59,23 @@ pub(crate) struct Books {
     heard: u64,
     members_live: u64,
     panics: u64,
+    /// Whether the run may have ended before there was time for a rebind.
+    is_early: bool,
+    rebinds: u64,
+    rebinds_refused: u64,
+    css_compared: u64,
+    css_changed: u64,
+    limits_read: u64,
+    limits_lost: u64,
+    /// Usages compared with the books while nobody charged, and those that differed.
+    audited: u64,
+    misread: u64,
+    /// Bytes charged and given back, as the workers know, and ever charged, as the root counted.
+    bytes_charged: u64,
+    bytes_given_back: u64,
+    bytes_at_root: u64,
+    /// Bytes still charged to the root, and how often its counter was found wrong.
+    bytes_held: u64,
 }
 
 /// Whether one invariant held.
@@ -68,25 +88,27 @@ pub(crate) struct Verdict {
 
 impl Books {
     /// Reads the books of a tour that is over.
-    pub(crate) fn of(stage: &Stage, service: Service) -> Self {
+    pub(crate) fn of(stage: &Stage, outcome: &Outcome) -> Self {
+        let Outcome { ended, service, moves, .. } = outcome;
         let sum = |count: fn(&crate::tour::tally::Tally) -> u64| {
             Who::ALL.into_iter().map(|who| count(&stage.tenant(who).tally)).sum()
         };
-        let stats = stage.registry.stats();
+        let stats = stage.trees.registry.stats();
         let ledger = stage.queries.subsystem().ledger();
         let root = stage.queries.root();
+        let holder = stage.inflight.root();
         Self {
             taken: sum(|tally| tally.taken.get()),
             dropped: sum(|tally| tally.dropped.get()),
             groups_made: sum(|tally| tally.groups_made.get()),
             groups_detached: sum(|tally| tally.groups_detached.get()),
             groups_on_notice: sum(|tally| tally.groups_on_notice.get()),
-            groups_live: stage.hierarchy.root().descendant_count().into(),
+            groups_live: stage.trees.tenants.root().descendant_count().into(),
             groups_dying: stats.cgroups_dying,
             groups_left: service.left,
             notices: stats.notices,
-            agent_told: service.stats.told,
-            agent_moot: service.stats.moot,
+            agent_told: service.told,
+            agent_moot: service.moot,
             refused: sum(|tally| tally.refused.get()),
             gone: sum(|tally| tally.gone.get()),
             refusals: stats.removals_refused,
@@ -112,6 +134,19 @@ impl Books {
             heard: sum(|tally| tally.heard.get()),
             members_live: stats.tasks,
             panics: stats.hook_panics,
+            is_early: *ended == Ended::Early,
+            rebinds: moves.done,
+            rebinds_refused: moves.refused,
+            css_compared: moves.css_compared,
+            css_changed: moves.css_changed,
+            limits_read: moves.limits_read,
+            limits_lost: moves.limits_lost,
+            audited: stage.audited.get(),
+            misread: stage.misread.get(),
+            bytes_charged: sum(|tally| tally.charged.get()),
+            bytes_given_back: sum(|tally| tally.given_back.get()),
+            bytes_at_root: holder.as_ref().map_or(0, |css| css.ever()),
+            bytes_held: holder.as_ref().map_or(0, |css| css.current()),
         }
     }
 }
@@ -132,23 +167,37 @@ impl Books {
                 .and(self.groups_dying == 0, "references keep some of them"),
             Verdict::equal("notices = removed + in use", self.notices, notices)
                 .and(self.agent_told == acted_on, "not each was acted on"),
-            Verdict::equal("refusals = kills + agent's", self.refusals, [self.kills, self.refused]),
-            Verdict::zero("groups the agent left", self.groups_left),
-            Verdict::equal("css made = freed + live root", self.css_made, css)
-                .and(self.css_live == 1, "more than the root's is live"),
+            Verdict::equal("refusals = kills + agents'", self.refusals, [self.kills, self.refused]),
+            Verdict::zero("groups the agents left", self.groups_left),
+            Verdict::equal("css made = freed + live roots", self.css_made, css)
+                .and(self.css_live == 2, "more than the roots' are live"),
             Verdict::equal("css freed = released", self.css_freed, [self.css_released])
                 .and(self.css_released == self.states_released, "some did not hear it")
                 .and(self.css_freed == self.states_freed, "some states were not dropped"),
             Verdict::equal("members killed = who heard it", self.told, [self.heard]),
             Verdict::zero("members left", self.members_live),
             Verdict::zero("rows charged to the root", self.charged),
-            Verdict::zero("css freed with rows charged", self.freed_charged),
+            Verdict::zero("css freed with a charge", self.freed_charged),
             Verdict::zero("css freed with counts kept", self.freed_unfolded),
             Verdict::equal("operations at root = done", operations, [operations_done]),
             Verdict::equal("rows at root = read", rows, [rows_done]),
             Verdict::equal("bytes at root = read", bytes, [bytes_done]),
             Verdict::zero("wrong answers and files", self.wrong).of(self.checked, "compared"),
-            Verdict::zero("panics in the controller", self.panics),
+            Verdict::equal(
+                "bytes charged = given back",
+                self.bytes_charged,
+                [self.bytes_given_back],
+            ),
+            Verdict::equal("bytes at root = charged", self.bytes_at_root, [self.bytes_charged]),
+            Verdict::zero("bytes held at the root", self.bytes_held),
+            Verdict::zero("usages that differ, at rest", self.misread).of(self.audited, "compared"),
+            Verdict::zero("rebinds refused", self.rebinds_refused)
+                .of(self.rebinds + self.rebinds_refused, "")
+                .and(self.rebinds > 0 || self.is_early, "none was made"),
+            Verdict::zero("css changed by a rebind", self.css_changed)
+                .of(self.css_compared, "compared"),
+            Verdict::zero("limits lost by a rebind", self.limits_lost).of(self.limits_read, "read"),
+            Verdict::zero("panics in the controllers", self.panics),
         ]
     }
 }
@@ -179,7 +228,7 @@ impl Verdict {
     /// Says of how many the count is.
     fn of(self, total: u64, what: &str) -> Self {
         let figures = format!("{} of {} {what}", self.figures, HumanCount(total));
-        Self { figures, ..self }
+        Self { figures: figures.trim_end().to_owned(), ..self }
     }
 }
 
@@ -211,11 +260,11 @@ mod tests {
         refusals: 3,
         kills: 2,
         css_made: 10,
-        css_freed: 9,
-        css_live: 1,
-        css_released: 9,
-        states_released: 9,
-        states_freed: 9,
+        css_freed: 8,
+        css_live: 2,
+        css_released: 8,
+        states_released: 8,
+        states_freed: 8,
         charged: 0,
         freed_charged: 0,
         freed_unfolded: 0,
@@ -227,6 +276,19 @@ mod tests {
         heard: 3,
         members_live: 0,
         panics: 0,
+        is_early: false,
+        rebinds: 200,
+        rebinds_refused: 0,
+        css_compared: 4_000,
+        css_changed: 0,
+        limits_read: 600,
+        limits_lost: 0,
+        audited: 40,
+        misread: 0,
+        bytes_charged: 4_096,
+        bytes_given_back: 4_096,
+        bytes_at_root: 4_096,
+        bytes_held: 0,
     };
 
     fn broken(books: Books) -> Vec<&'static str> {
@@ -237,6 +299,7 @@ mod tests {
     #[test]
     fn sound_books_have_no_broken_claim() {
         assert_eq!(broken(SOUND), [""; 0]);
+        assert_eq!(broken(Books { rebinds: 0, is_early: true, ..SOUND }), [""; 0]);
     }
 
     #[test]
@@ -250,23 +313,31 @@ mod tests {
             (Books { notices: 8, ..SOUND }, "notices = removed + in use"),
             (Books { notices: 6, ..SOUND }, "notices = removed + in use"),
             (Books { agent_told: 5, ..SOUND }, "notices = removed + in use"),
-            (Books { refusals: 2, ..SOUND }, "refusals = kills + agent's"),
-            (Books { groups_left: 1, ..SOUND }, "groups the agent left"),
-            (Books { css_made: 11, ..SOUND }, "css made = freed + live root"),
-            (Books { css_made: 11, css_live: 2, ..SOUND }, "css made = freed + live root"),
-            (Books { css_released: 8, ..SOUND }, "css freed = released"),
-            (Books { states_released: 8, ..SOUND }, "css freed = released"),
-            (Books { states_freed: 8, ..SOUND }, "css freed = released"),
+            (Books { refusals: 2, ..SOUND }, "refusals = kills + agents'"),
+            (Books { groups_left: 1, ..SOUND }, "groups the agents left"),
+            (Books { css_made: 11, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_made: 11, css_live: 3, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_released: 7, ..SOUND }, "css freed = released"),
+            (Books { states_released: 7, ..SOUND }, "css freed = released"),
+            (Books { states_freed: 7, ..SOUND }, "css freed = released"),
             (Books { heard: 2, ..SOUND }, "members killed = who heard it"),
             (Books { members_live: 1, ..SOUND }, "members left"),
             (Books { charged: u64::MAX, ..SOUND }, "rows charged to the root"),
-            (Books { freed_charged: 1, ..SOUND }, "css freed with rows charged"),
+            (Books { freed_charged: 1, ..SOUND }, "css freed with a charge"),
             (Books { freed_unfolded: 1, ..SOUND }, "css freed with counts kept"),
             (Books { counted: [4, 50, 500], ..SOUND }, "operations at root = done"),
             (Books { counted: [5, 51, 500], ..SOUND }, "rows at root = read"),
             (Books { done: [5, 50, 501], ..SOUND }, "bytes at root = read"),
             (Books { wrong: 1, ..SOUND }, "wrong answers and files"),
-            (Books { panics: 1, ..SOUND }, "panics in the controller"),
+            (Books { panics: 1, ..SOUND }, "panics in the controllers"),
+            (Books { rebinds_refused: 1, ..SOUND }, "rebinds refused"),
+            (Books { rebinds: 0, ..SOUND }, "rebinds refused"),
+            (Books { css_changed: 1, ..SOUND }, "css changed by a rebind"),
+            (Books { limits_lost: 1, ..SOUND }, "limits lost by a rebind"),
+            (Books { misread: 1, ..SOUND }, "usages that differ, at rest"),
+            (Books { bytes_given_back: 4_095, ..SOUND }, "bytes charged = given back"),
+            (Books { bytes_at_root: 4_095, ..SOUND }, "bytes at root = charged"),
+            (Books { bytes_held: 1, ..SOUND }, "bytes held at the root"),
         ];
         for (books, claim) in cases {
             assert_eq!(broken(books), [claim], "{books:?}");
@@ -281,9 +352,9 @@ mod tests {
         assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 5 + 4 + 0");
         assert_eq!(lines[15], "  ok      wrong answers and files        0 of 5 compared");
 
-        let verdict = &Books { css_made: 11, css_live: 2, ..SOUND }.verdicts()[5];
+        let verdict = &Books { css_made: 11, css_live: 3, ..SOUND }.verdicts()[5];
         let line =
-            "  BROKEN  css made = freed + live root   11 = 9 + 2; more than the root's is live";
+            "  BROKEN  css made = freed + live roots  11 = 8 + 3; more than the roots' are live";
         assert_eq!(verdict.to_string(), line);
     }
 

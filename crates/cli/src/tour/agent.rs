@@ -1,69 +1,110 @@
-//! The release agent: gets notice of groups that are of no use any more, and removes them.
+//! The release agents: they get notice of groups that are of no use any more, and remove them.
 //!
 //! A group that asks for it (`notify_on_release`) makes a notice when its last member, child and
-//! reference are gone. The agent then tries to remove it strictly, which is refused if somebody
-//! took a reference meanwhile. So it never takes a group out of anybody's hands, as a kill does.
+//! reference are gone. The agent of its tree then tries to remove it strictly, together with its
+//! counterpart in the other tree, by one edit; which is refused if somebody has a reference. So it never
+//! takes a group out of anybody's hands, as a kill does, and the trees stay of one shape.
+//!
+//! References are to css, and css are in one tree at a time. So the group that shows none makes its
+//! notice early, and the agent of that tree is refused; the other group makes one in the end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fief_core::{
-    AgentStats, Cgroup, Event, NotifyError, ReleaseAgent, Removal, RemoveError, WatchError,
+    Cgroup, EditError, Event, Hierarchy, NotifyError, ReleaseAgent, Removal, RemoveError,
+    WatchError,
 };
 
 use crate::{
-    sync::Arc,
+    sync::{Arc, thread},
     tour::{
+        pair::{Pair, Trees},
         stage::{Stage, Who},
         tally::Tally,
     },
 };
 
-/// What the agent did.
+/// The agents of both trees.
+#[derive(Debug)]
+pub(crate) struct Agents([ReleaseAgent; 2]);
+
+/// What the agents did.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Service {
-    pub(crate) stats: AgentStats,
+    /// Groups that they were told of, and notices that they had for others.
+    pub(crate) told: u64,
+    pub(crate) moot: u64,
     /// Groups that were left at the end, when none was of use.
     pub(crate) left: u64,
 }
 
-/// Starts the agent.
+impl Agents {
+    /// Groups told of, and notices that came to nothing.
+    fn counts(&self) -> [u64; 2] {
+        let stats = self.0.each_ref().map(ReleaseAgent::stats);
+        [stats.iter().map(|stats| stats.told).sum(), stats.iter().map(|stats| stats.moot).sum()]
+    }
+}
+
+/// Starts the agents.
 ///
 /// # Errors
 ///
-/// When it cannot be started.
-pub(crate) fn start(stage: &Stage) -> Result<ReleaseAgent> {
+/// When one cannot be started.
+pub(crate) fn start(stage: &Stage) -> Result<Agents> {
+    let Trees { tenants, plans, .. } = &stage.trees;
+    Ok(Agents([start_one(stage, tenants)?, start_one(stage, plans)?]))
+}
+
+fn start_one(stage: &Stage, hierarchy: &Hierarchy) -> Result<ReleaseAgent> {
     let tallies = Who::ALL.map(|who| (who, Arc::clone(&stage.tenant(who).tally)));
-    let agent = ReleaseAgent::closure(&stage.hierarchy, move |group| {
+    let trees = stage.trees.clone();
+    let agent = ReleaseAgent::closure(hierarchy, move |group| {
         let tenant = tallies.iter().find(|(who, _)| is_of(*who, &group));
         if let Some((_, tally)) = tenant {
-            remove(&group, tally);
+            remove(&trees, group, tally);
         }
     });
     agent.context("cannot start the release agent")
 }
 
-/// Leaves all groups to `agent`, now that nobody works any more, and ends it when it is done, or
+/// Leaves all groups to `agents`, now that nobody works any more, and ends them when they are done, or
 /// `patience` is over.
 ///
 /// # Errors
 ///
 /// Those of the registry.
-pub(crate) fn retire(stage: &Stage, agent: ReleaseAgent, patience: Duration) -> Result<Service> {
-    let root = stage.hierarchy.root();
-    for group in root.children().flat_map(|tenant| tenant.descendants_post()) {
-        match group.set_notify_on_release(true) {
-            Ok(()) | Err(NotifyError::Removed { .. }) => {}
-            Err(error) => return Err(error.into()),
+pub(crate) fn retire(stage: &Stage, agents: Agents, patience: Duration) -> Result<Service> {
+    let Trees { registry, tenants, plans } = &stage.trees;
+    for group in [tenants, plans].into_iter().flat_map(|tree| tree.root().children()) {
+        for group in group.descendants_post() {
+            match group.set_notify_on_release(true) {
+                Ok(()) | Err(NotifyError::Removed { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     // To ask for notices makes none: groups that were of no use before have to be told.
-    stage.hierarchy.renotify()?;
+    tenants.renotify()?;
+    plans.renotify()?;
     let deadline = Instant::now() + patience;
-    for tenant in root.children() {
+    for tenant in tenants.root().children() {
         wait_until_removed(&tenant, deadline)?;
     }
-    Ok(Service { stats: agent.stop(), left: root.descendant_count().into() })
+    // One agent may still have a notice of what the other has removed.
+    while agents.counts().iter().sum::<u64>() < registry.stats().notices
+        && Instant::now() < deadline
+    {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let left = tenants.root().descendant_count() + plans.root().descendant_count();
+    let [told, moot] = agents
+        .0
+        .map(ReleaseAgent::stop)
+        .iter()
+        .fold([0; 2], |[told, moot], stats| [told + stats.told, moot + stats.moot]);
+    Ok(Service { told, moot, left: left.into() })
 }
 
 /// Waits until `group` is removed, or it is too late: what is left is counted.
@@ -79,87 +120,99 @@ fn wait_until_removed(group: &Cgroup, deadline: Instant) -> Result<()> {
 }
 
 fn is_of(who: Who, group: &Cgroup) -> bool {
-    group.path().split('/').nth(1) == Some(who.name())
+    let path = group.path();
+    path.split('/').nth(1).is_some_and(|top| top == who.name() || top == who.plan())
 }
 
-fn remove(group: &Cgroup, tally: &Tally) {
-    match group.remove(Removal::Strict) {
-        Ok(()) => tally.groups_on_notice.add(1),
-        Err(RemoveError::InUse { .. }) => tally.refused.add(1),
-        // A kill was faster.
-        Err(RemoveError::Removed { .. }) => tally.gone.add(1),
+fn remove(trees: &Trees, group: Cgroup, tally: &Tally) {
+    let removed = trees.pair_of(group).map(|pair: Pair| trees.remove(&[pair], Removal::Strict));
+    match removed {
+        Some(Ok(())) => tally.groups_on_notice.add(1),
+        Some(Err(EditError::Remove(RemoveError::InUse { .. }))) => tally.refused.add(1),
+        // A kill was faster, or the other agent.
+        None | Some(Err(EditError::Remove(RemoveError::Removed { .. }))) => tally.gone.add(1),
         // Whatever else it is, the group is left, and found at the end.
-        Err(_) => {}
+        Some(Err(_)) => {}
     }
 }
 
-/// How long the agent may take at the end.
+/// How long the agents may take at the end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use fief_core::CssRef;
+    use crate::tour::{controller::Receipt, stage::tests::small_stage, tree};
 
-    use crate::tour::{controller::QueriesCss, stage::tests::small_stage, tree};
-
+    /// A stage with one tenant, its agents' notices in either tree.
     fn stage() -> Stage {
         let stage = small_stage(([127, 0, 0, 1], 0).into());
         tree::open(&stage, Who::Backup).unwrap();
+        tree::bind(&stage).unwrap();
+        stage.trees.of(Who::Backup).unwrap().set_notify_on_release(true).unwrap();
         stage
     }
 
-    /// A group with a member that leaves at once, and a reference to its css.
-    fn run(stage: &Stage, name: &str) -> (Cgroup, CssRef<QueriesCss>) {
-        let task = stage.registry.create_task(name).unwrap();
-        let tenant = stage.hierarchy.lookup("/backup").unwrap();
-        let group = tenant.create_child_with(name, &[&task]).unwrap();
+    /// A pair of groups with a member that leaves at once, and a reference to their css.
+    fn run(stage: &Stage, name: &str) -> (Pair, Receipt) {
+        let task = stage.trees.registry.create_task(name).unwrap();
+        let tenant = stage.trees.of(Who::Backup).unwrap();
+        let pair = stage.trees.create(&tenant, [name; 2], &[&task]).unwrap();
         stage.tenant(Who::Backup).tally.groups_made.add(1);
-        let css = stage.queries.css(&group).unwrap();
-        (group, css)
+        let css = stage.trees.css(&stage.queries, &pair).unwrap();
+        (pair, Receipt::charge(css, 0))
+    }
+
+    fn rebind(stage: &Stage) {
+        let mut moves = crate::tour::mover::Moves::new();
+        moves.rebind(stage);
+        assert_eq!((moves.done, moves.refusal), (1, None));
     }
 
     #[test]
     fn groups_go_when_their_last_reference_does_and_then_their_parent() {
         let stage = stage();
-        let agent = start(&stage).unwrap();
+        let agents = start(&stage).unwrap();
         let (one, css_of_one) = run(&stage, "run-1");
-        let (_two, css_of_two) = run(&stage, "run-2");
-        let watch = one.watch().unwrap();
-        assert!(one.notify_on_release());
-        drop(css_of_one);
-        while watch.recv().unwrap() != Event::Removed {}
+        let (two, css_of_two) = run(&stage, "run-2");
+        let (first, last) = (one.tenant.watch().unwrap(), two.plan.watch().unwrap());
+        drop(css_of_one.settle());
+        while first.recv().unwrap() != Event::Removed {}
 
-        drop(css_of_two);
-        let service = retire(&stage, agent, PATIENCE).unwrap();
+        // The second goes by the other tree's notice.
+        rebind(&stage);
+        drop(css_of_two.settle());
+        while last.recv().unwrap() != Event::Removed {}
+        let service = retire(&stage, agents, PATIENCE).unwrap();
         let tally = &stage.tenant(Who::Backup).tally;
         assert_eq!((service.left, tally.groups_made.get()), (0, 3));
-        assert_eq!((tally.groups_on_notice.get(), tally.refused.get()), (3, 0));
-        assert_eq!((service.stats.told, service.stats.moot), (3, 0));
-        assert_eq!(stage.registry.stats().notices, 3);
+        assert_eq!(tally.groups_on_notice.get(), 3);
+        assert_eq!(service.told, 3 + tally.refused.get() + tally.gone.get());
+        assert_eq!(service.told + service.moot, stage.trees.registry.stats().notices);
     }
 
     #[test]
     fn a_group_in_use_is_left_and_counted() {
         let stage = stage();
-        let agent = start(&stage).unwrap();
-        let (group, css) = run(&stage, "run-1");
-        let service = retire(&stage, agent, Duration::ZERO).unwrap();
-        assert_eq!((service.left, service.stats.told), (2, 0));
-        assert!(stage.hierarchy.lookup(&group.path()).is_ok());
-        drop(css);
+        let agents = start(&stage).unwrap();
+        let (pair, css) = run(&stage, "run-1");
+        let service = retire(&stage, agents, Duration::ZERO).unwrap();
+        assert_eq!(service.left, 4);
+        assert!(stage.trees.plans.lookup(&pair.plan.path()).is_ok());
+        drop(css.settle());
     }
 
     #[test]
     fn a_removal_is_booked_as_it_ended() {
         let stage = stage();
         let tally = Tally::default();
-        let (group, css) = run(&stage, "run-1");
-        remove(&group, &tally);
-        drop(css);
-        remove(&group, &tally);
-        remove(&group, &tally);
+        let (pair, css) = run(&stage, "run-1");
+        // Refused for the sake of the counterpart, which has the css.
+        remove(&stage.trees, pair.plan.clone(), &tally);
+        drop(css.settle());
+        remove(&stage.trees, pair.tenant.clone(), &tally);
+        remove(&stage.trees, pair.plan, &tally);
         let booked = [&tally.refused, &tally.groups_on_notice, &tally.gone];
         assert_eq!(booked.map(|count| count.get()), [1, 1, 1]);
     }
@@ -170,8 +223,8 @@ mod tests {
         for who in Who::ALL {
             tree::open(&stage, who).unwrap();
         }
-        let agent = start(&stage).unwrap();
-        assert_eq!(retire(&stage, agent, PATIENCE).unwrap().left, 0);
+        let agents = start(&stage).unwrap();
+        assert_eq!(retire(&stage, agents, PATIENCE).unwrap().left, 0);
         let removed = Who::ALL.map(|who| stage.tenant(who).tally.groups_removed());
         assert_eq!(removed, [9, 1, 1]);
     }

@@ -8,13 +8,17 @@
 //!
 //! Rows in flight are charged up the tree, as memory would be: a [`Receipt`] charges its css and
 //! every ancestor, and gives back the same when it is settled, on whatever thread that happens.
-//! Only then are its rows counted as read, which is often after its group was removed.
+//! Only then are its rows counted as read, which is often after its group was removed. The bytes of
+//! these rows are charged by `inflight`, the second controller, and travel with the receipt.
 
 use std::iter;
 
 use fief_core::{Css, CssRef, HookError, Subsystem};
 
-use crate::sync::{Arc, Count};
+use crate::{
+    sync::{Arc, Count},
+    tour::inflight::Held,
+};
 
 /// The subsystem.
 #[derive(Debug, Default)]
@@ -22,16 +26,16 @@ pub(crate) struct Queries {
     ledger: Arc<Ledger>,
 }
 
-/// The life and death of all css of [`Queries`].
+/// The life and death of all css of the tour's controllers.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Css made, the root's included.
+    /// Css made, the roots' included.
     pub(crate) made: Count,
     /// Css whose last reference is gone.
     pub(crate) released: Count,
     /// Css freed.
     pub(crate) freed: Count,
-    /// Css freed while rows were still charged to them.
+    /// Css freed while rows or bytes were still charged to them.
     pub(crate) freed_charged: Count,
     /// Css freed with numbers that did not reach the parent.
     pub(crate) freed_unfolded: Count,
@@ -68,10 +72,11 @@ struct Totals {
 pub(crate) struct Receipt {
     css: CssRef<QueriesCss>,
     rows: u64,
+    bytes: Option<Held>,
 }
 
 impl Queries {
-    pub(crate) fn ledger(&self) -> &Ledger {
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
 }
@@ -100,11 +105,22 @@ impl Receipt {
         for level in with_ancestors(&css) {
             level.charged.add(rows);
         }
-        Self { css, rows }
+        Self { css, rows, bytes: None }
     }
 
-    /// Gives the rows back, counts them as read, and returns the reference.
+    /// Lets `bytes` be held until the rows are settled.
+    pub(crate) fn with_bytes(self, bytes: Held) -> Self {
+        Self { bytes: Some(bytes), ..self }
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.as_ref().map_or(0, Held::amount)
+    }
+
+    /// Gives the bytes and the rows back, counts these as read, and returns the reference.
     pub(crate) fn settle(self) -> CssRef<QueriesCss> {
+        drop(self.bytes);
         for level in with_ancestors(&self.css) {
             level.charged.sub(self.rows);
         }

@@ -10,7 +10,9 @@ use crate::{
     tour::{
         Event,
         dropper::{self, Batch},
+        mover::{self, Moves},
         sample::Latencies,
+        schedule::Act,
         stage::{ByTenant, Stage, Who},
     },
     workload::{
@@ -33,6 +35,17 @@ pub(crate) struct Crew<'scope, 'env> {
     accepting: Option<Thread<'scope, ()>>,
     workers: Vec<(Who, Thread<'scope, Latencies>)>,
     dropper: Option<Thread<'scope, ByTenant<Latencies>>>,
+    mover: Option<Thread<'scope, Moves>>,
+    /// Disconnected when the mover is to end.
+    moving: Option<Sender<()>>,
+}
+
+/// What the threads bring home.
+#[derive(Debug)]
+pub(crate) struct Harvest {
+    /// How long reference operations took, by tenant.
+    pub(crate) latencies: ByTenant<Latencies>,
+    pub(crate) moves: Moves,
 }
 
 #[derive(Debug)]
@@ -64,6 +77,8 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             accepting: None,
             workers,
             dropper: None,
+            mover: None,
+            moving: None,
         };
         (crew, receiver)
     }
@@ -73,12 +88,12 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         &self.batches
     }
 
-    /// Starts all threads; workers wait at the gates of their tenants.
+    /// Starts all threads; workers wait at the gates of their tenants, and the mover for its `act`.
     ///
     /// # Errors
     ///
     /// When a thread or a task cannot be made; what was started must still be finished.
-    pub(crate) fn start(&mut self, batches: Receiver<Batch>) -> Result<()> {
+    pub(crate) fn start(&mut self, batches: Receiver<Batch>, act: Act) -> Result<()> {
         let (stage, server) = (self.stage, self.server);
         let (sender, connections) = crossbeam_channel::unbounded();
         let drop_all = move || Ok(dropper::drop_references(stage, &batches));
@@ -90,31 +105,42 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             let client = self.spawn(format!("client-{index}"), move || client.run())?;
             self.clients.push(client);
         }
+        let (moving, ending) = crossbeam_channel::bounded(0);
+        self.moving = Some(moving);
+        let events = self.events.clone();
+        let moves = move || mover::run(stage, act, (&ending, &events));
+        self.mover = Some(self.spawn("mover".to_owned(), moves)?);
         Ok(())
     }
 
+    /// Starts a worker of each tenant, which makes itself at home on its own thread.
     fn start_workers(&mut self, index: u32, connections: &Receiver<TcpStream>) -> Result<()> {
-        let batches = self.batches.clone();
-        let worker = api::Worker::new(self.stage, index, connections.clone(), batches)?;
-        let worker = self.spawn(format!("api-{index}"), move || worker.run())?;
+        let stage = self.stage;
+        let (batches, connections) = (self.batches.clone(), connections.clone());
+        let work = move || api::Worker::new(stage, index, connections, batches)?.run();
+        let worker = self.spawn(format!("api-{index}"), work)?;
         self.workers.push((Who::Api, worker));
 
-        let worker = Analyst::new(self.stage, index, self.batches.clone())?;
-        let worker = self.spawn(format!("analytics-{index}"), move || worker.run())?;
+        let batches = self.batches.clone();
+        let work = move || Analyst::new(stage, index, batches)?.run();
+        let worker = self.spawn(format!("analytics-{index}"), work)?;
         self.workers.push((Who::Analytics, worker));
 
-        let worker = Archivist::new(self.stage, index, self.batches.clone())?;
-        let worker = self.spawn(format!("backup-{index}"), move || worker.run())?;
+        let batches = self.batches.clone();
+        let work = move || Archivist::new(stage, index, batches)?.run();
+        let worker = self.spawn(format!("backup-{index}"), work)?;
         self.workers.push((Who::Backup, worker));
         Ok(())
     }
 
-    /// Ends all threads and returns the latencies of each tenant.
+    /// Ends all threads and returns what they found.
     ///
     /// # Errors
     ///
     /// The first error of a thread.
-    pub(crate) fn finish(self) -> Result<ByTenant<Latencies>> {
+    pub(crate) fn finish(self) -> Result<Harvest> {
+        drop(self.moving);
+        let moves = self.mover.map(Thread::join);
         // Nobody enters any more; clients end after the answer they wait for, and as long as
         // there are clients, the workers that are inside answer them.
         for who in Who::ALL {
@@ -137,7 +163,8 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         }
         accepting.transpose()?;
         clients.into_iter().collect::<Result<()>>()?;
-        Ok(latencies)
+        let moves = moves.transpose()?.unwrap_or_else(Moves::new);
+        Ok(Harvest { latencies, moves })
     }
 
     fn spawn<T: Send + 'scope>(
@@ -188,7 +215,9 @@ const BATCHES: usize = 1024;
 mod tests {
     use super::*;
 
-    use crate::tour::stage::tests::small_stage;
+    use std::time::Instant;
+
+    use crate::tour::{schedule, stage::tests::small_stage};
 
     #[test]
     fn a_thread_that_fails_raises_the_alarm_and_is_named() {
@@ -220,7 +249,7 @@ mod tests {
         let (sender, _events) = crossbeam_channel::unbounded();
         thread::scope(|scope| {
             let (mut crew, batches) = Crew::new(scope, &stage, &server, sender);
-            crew.start(batches).unwrap();
+            crew.start(batches, schedule::act(Instant::now(), 1)).unwrap();
             crew.finish().unwrap();
         });
     }

@@ -5,9 +5,11 @@
 //! enters, so that whoever is inside is a member and hears the kill.
 
 use anyhow::Result;
-use fief_core::Cgroup;
 
-use crate::sync::{self, Arc, Condvar, Mutex};
+use crate::{
+    sync::{self, Arc, Condvar, Mutex},
+    tour::pair::Pair,
+};
 
 /// The gate of one tenant; closed at first.
 #[derive(Debug, Default)]
@@ -19,10 +21,10 @@ pub(crate) struct Gate {
 /// The groups of a tenant, from one kill to the next.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// The tenant's own group.
-    pub(crate) group: Cgroup,
+    /// The tenant's own groups.
+    pub(crate) group: Pair,
     /// Its groups for users; none for a tenant that has no users.
-    pub(crate) users: Vec<Cgroup>,
+    pub(crate) users: Vec<Pair>,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +84,14 @@ impl Gate {
         self.set(Stage::Shut);
     }
 
+    /// The groups of the tenant; `None` while the gate is not open.
+    pub(crate) fn generation(&self) -> Option<Arc<Generation>> {
+        match &self.state.lock().stage {
+            Stage::Open(generation) => Some(Arc::clone(generation)),
+            Stage::Closed | Stage::Shut => None,
+        }
+    }
+
     /// Waits until nobody is inside.
     pub(crate) fn wait_until_empty(&self) {
         let state = self.state.lock();
@@ -105,13 +115,10 @@ impl Drop for Inside<'_> {
 mod tests {
     use super::*;
 
-    use fief_core::Registry;
-
-    use crate::sync::thread;
+    use crate::{sync::thread, tour::pair::Trees};
 
     fn generation() -> Generation {
-        let hierarchy = Registry::new().create_hierarchy("test").unwrap();
-        Generation { group: hierarchy.root(), users: Vec::new() }
+        Generation { group: Trees::new().unwrap().root(), users: Vec::new() }
     }
 
     #[test]

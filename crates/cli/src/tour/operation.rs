@@ -7,6 +7,8 @@ use fief_core::{CssRef, Task};
 use crate::tour::{
     controller::{QueriesCss, Receipt},
     dropper::Batch,
+    inflight,
+    lookup::Lookups,
     sample::{Op, Sampler},
     stage::{Stage, Who},
 };
@@ -16,6 +18,7 @@ use crate::tour::{
 pub(crate) struct Operation<'a> {
     stage: &'a Stage,
     who: Who,
+    task: &'a Task,
     css: CssRef<QueriesCss>,
     receipts: Vec<Receipt>,
     dropper: &'a Sender<Batch>,
@@ -31,27 +34,44 @@ impl<'a> Operation<'a> {
     pub(crate) fn begin(
         stage: &'a Stage,
         who: Who,
-        task: &Task,
+        task: &'a Task,
         dropper: &'a Sender<Batch>,
         sampler: &mut Sampler,
     ) -> Result<Self> {
         let css = {
-            let guard = stage.registry.read();
+            let guard = stage.trees.registry.read();
             let css = guard.task_css(&stage.queries, task);
             css.and_then(|css| sampler.time(Op::TryGet, || css.try_get_online()))
         };
         let css = css.with_context(|| format!("{} found no css to count in", task.name()))?;
         stage.tenant(who).tally.taken.add(1);
-        Ok(Self { stage, who, css, receipts: Vec::with_capacity(RECEIPTS), dropper })
+        Ok(Self { stage, who, task, css, receipts: Vec::with_capacity(RECEIPTS), dropper })
     }
 
-    /// Takes another reference and charges `rows` to it, which are about to be read.
-    pub(crate) fn charge(&mut self, rows: u64, sampler: &mut Sampler) {
+    /// Takes another reference and charges `rows` to it, which are about to be read, and their `bytes`
+    /// to whatever css is found for the task now.
+    ///
+    /// # Errors
+    ///
+    /// When none is found: impossible while the controller is registered.
+    pub(crate) fn charge(
+        &mut self,
+        rows: u64,
+        bytes: u64,
+        sampler: &mut Sampler,
+        lookups: &mut Lookups<'_>,
+    ) -> Result<()> {
         let css = sampler.time(Op::Clone, || self.css.clone());
         let tally = &self.stage.tenant(self.who).tally;
         tally.taken.add(1);
         tally.rows.add(rows);
-        self.receipts.push(Receipt::charge(css, rows));
+        let payer = lookups.css(&self.stage.inflight, self.task);
+        let payer =
+            payer.with_context(|| format!("{} found no css to charge", self.task.name()))?;
+        tally.charged.add(bytes);
+        let held = inflight::hold(&payer, bytes);
+        self.receipts.push(Receipt::charge(css, rows).with_bytes(held));
+        Ok(())
     }
 
     /// Counts the operation, in the css and in the books.
@@ -76,7 +96,7 @@ impl<'a> Operation<'a> {
 ///
 /// When that thread died.
 pub(crate) fn send(dropper: &Sender<Batch>, who: Who, receipts: Vec<Receipt>) -> Result<()> {
-    let batch = Batch { who, receipts };
+    let batch = Batch::Receipts { who, receipts };
     dropper.send(batch).ok().context("the thread that drops references ended early")
 }
 

@@ -1,6 +1,6 @@
 //! When things happen in a tour.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::tour::stage::Who;
 
@@ -22,10 +22,39 @@ pub(crate) fn kills(seconds: u64) -> impl Iterator<Item = Kill> {
     })
 }
 
+/// The time in which controllers are moved to and fro, and in what pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Act {
+    pub(crate) from: Instant,
+    pub(crate) to: Instant,
+    /// How long one window takes; every other one has a rebind.
+    pub(crate) window: Duration,
+}
+
+/// When the controllers are bound, in a tour of `seconds`: with everybody at work, before the first
+/// kill.
+pub(crate) fn bind(seconds: u64) -> Duration {
+    kills(seconds).next().map_or(Duration::ZERO, |kill| kill.at / 2)
+}
+
+/// The act of a tour of `seconds` that begins at `start`: three fifths of it, in windows of 10 ms or
+/// more, of which there are 500 at most.
+pub(crate) fn act(start: Instant, seconds: u64) -> Act {
+    let run = Duration::from_secs(seconds);
+    let (from, to) = (start + run * 3 / 10, start + run * 9 / 10);
+    Act { from, to, window: ((to - from) / WINDOWS).max(SHORTEST) }
+}
+
 /// How far apart the figures of a run are printed: a second, or more if the run is long.
 pub(crate) fn lines_apart(seconds: u64) -> Duration {
     Duration::from_secs(seconds.div_ceil(20).max(1))
 }
+
+/// The most windows of an act, each of which keeps a histogram.
+const WINDOWS: u32 = 500;
+
+/// The shortest window.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -48,6 +77,26 @@ mod tests {
     fn there_is_a_kill_about_every_two_seconds() {
         assert_eq!(kills(10).count(), 5);
         assert_eq!(kills(3600).count(), 1800);
+    }
+
+    #[test]
+    fn controllers_are_bound_before_the_first_kill_and_the_first_rebind() {
+        let start = Instant::now();
+        for seconds in [1, 2, 10, 3600] {
+            let bound = bind(seconds);
+            assert!(bound > Duration::ZERO && kills(seconds).all(|kill| bound < kill.at));
+            let act = act(start, seconds);
+            assert!(start + bound < act.from && act.to < start + Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn an_act_has_a_hundred_windows_of_each_kind_if_there_is_time() {
+        let windows = |seconds| {
+            let act = act(Instant::now(), seconds);
+            (act.to - act.from).as_nanos() / act.window.as_nanos()
+        };
+        assert_eq!([1, 2, 10, 3600].map(windows), [60, 120, 500, 500]);
     }
 
     #[test]

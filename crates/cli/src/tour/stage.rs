@@ -6,14 +6,17 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use fief_core::{Controller, Hierarchy, Registry};
+use fief_core::Controller;
 
 use crate::{
     options::TourOptions,
-    sync::{Arc, Flag},
+    sync::{Arc, Count, Flag, Mutex},
     tour::{
         controller::Queries,
         gate::Gate,
+        inflight::InFlight,
+        lookup::Windows,
+        pair::Trees,
         sample::{self, Sampler},
         tally::Tally,
     },
@@ -54,18 +57,27 @@ pub(crate) struct Input {
     pub(crate) took: Duration,
 }
 
-/// The tree, the tenants, the data and the files, and where to reach the server.
+/// The trees, the tenants, the data and the files, and where to reach the server.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) registry: Registry,
-    pub(crate) hierarchy: Hierarchy,
+    pub(crate) trees: Trees,
     pub(crate) queries: Controller<Queries>,
+    pub(crate) inflight: Controller<InFlight>,
     pub(crate) input: Input,
     pub(crate) archive: Archive,
     pub(crate) address: SocketAddr,
     pub(crate) options: TourOptions,
     /// Raised when the time is up: whoever asks for work stops asking.
     pub(crate) ending: Flag,
+    /// Held by whoever makes or removes a tenant's own groups, and by whoever moves the controllers:
+    /// who names counterparts wants them to stay.
+    pub(crate) tops: Mutex<()>,
+    /// Rebinds so far.
+    pub(crate) rebinds: Count,
+    /// Usages compared with the books while nobody charged, and those that differed.
+    pub(crate) audited: Count,
+    pub(crate) misread: Count,
+    pub(crate) windows: Windows,
     tenants: ByTenant<Tenant>,
     clock: Duration,
     yardstick: Arc<()>,
@@ -79,6 +91,15 @@ impl Who {
             Self::Api => "api",
             Self::Analytics => "analytics",
             Self::Backup => "backup",
+        }
+    }
+
+    /// The name of its counterpart in the tree by plan.
+    pub(crate) const fn plan(self) -> &'static str {
+        match self {
+            Self::Api => "gold",
+            Self::Analytics => "silver",
+            Self::Backup => "bronze",
         }
     }
 
@@ -108,7 +129,7 @@ impl Input {
 }
 
 impl Stage {
-    /// Sets up an empty tree with the controller bound to it.
+    /// Sets up two empty trees, and controllers that are bound to neither.
     ///
     /// # Errors
     ///
@@ -119,19 +140,24 @@ impl Stage {
         archive: Archive,
         address: SocketAddr,
     ) -> Result<Self> {
-        let registry = Registry::new();
-        let hierarchy = registry.create_hierarchy("by-tenant")?;
-        let queries = registry.register(Queries::default())?;
-        queries.bind(&hierarchy)?;
+        let trees = Trees::new()?;
+        let queries = trees.registry.register(Queries::default())?;
+        let inflight = InFlight::new(queries.subsystem().ledger());
+        let inflight = trees.registry.register(inflight)?;
         Ok(Self {
-            registry,
-            hierarchy,
+            trees,
             queries,
+            inflight,
             input,
             archive,
             address,
             options,
             ending: Flag::default(),
+            tops: Mutex::default(),
+            rebinds: Count::default(),
+            audited: Count::default(),
+            misread: Count::default(),
+            windows: Windows::default(),
             tenants: Default::default(),
             clock: sample::clock_overhead(),
             yardstick: Arc::default(),

@@ -19,10 +19,14 @@ pub(crate) struct Tally {
     pub(crate) wrong: Count,
     /// Operations that a kill cut short, as the one who asked saw it.
     pub(crate) interrupted: Count,
+    /// Bytes charged while they are read, and those given back.
+    pub(crate) charged: Count,
+    pub(crate) given_back: Count,
     /// References taken.
     pub(crate) taken: Count,
     /// References dropped, on another thread.
     pub(crate) dropped: Count,
+    /// Groups made, each with its counterpart in the other tree; so are all groups counted.
     pub(crate) groups_made: Count,
     /// Groups removed by detaching them, whatever refers to their css.
     pub(crate) groups_detached: Count,

@@ -1,21 +1,28 @@
 //! Making and removing the groups of a tenant.
 
-use std::{
-    iter,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
-use fief_core::{Cgroup, Removal, RemoveError};
+use fief_core::{EditError, Limit, Removal, RemoveError, Task, WriteFileError};
 
 use crate::tour::{
-    controller::Receipt,
+    audit::Held,
     dropper::Batch,
     gate::Generation,
     operation,
+    pair::Pair,
     stage::{Stage, Who},
 };
+
+/// How the controllers were bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// Tasks that were there, and groups that got css.
+    pub(crate) tasks: u64,
+    pub(crate) groups: u64,
+    pub(crate) took: Duration,
+}
 
 /// What a kill did.
 #[derive(Clone, Copy, Debug)]
@@ -41,21 +48,79 @@ pub(crate) const USERS: u32 = 8;
 /// Those of making a group.
 pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
     let made = &stage.tenant(who).tally.groups_made;
-    let make = |parent: &Cgroup, name: &str| -> Result<Cgroup> {
-        let group = parent.create_child(name)?;
+    let make = |parent: &Pair, names: [&str; 2]| -> Result<Pair> {
+        let pair = stage.trees.create(parent, names, &[])?;
         made.add(1);
-        Ok(group)
+        Ok(pair)
     };
-    let group = make(&stage.hierarchy.root(), who.name())?;
-    // Groups inherit it: all of this tenant are left to the release agent.
-    group.set_notify_on_release(who == Who::Backup)?;
+    let group = make(&stage.trees.root(), [who.name(), who.plan()])?;
+    set_limit(&group, who)?;
     let users = match who {
         Who::Api => 0..USERS,
         Who::Analytics | Who::Backup => 0..0,
     };
-    let users = users.map(|user| make(&group, &format!("user-{user}"))).collect::<Result<_>>()?;
+    let users =
+        users.map(|user| make(&group, [&format!("user-{user}"); 2])).collect::<Result<_>>()?;
     stage.tenant(who).gate.open(Generation { group, users });
     Ok(())
+}
+
+/// Makes `task` a member of the groups of `who` themselves.
+///
+/// # Errors
+///
+/// Those of the registry.
+pub(crate) fn enter(stage: &Stage, who: Who, task: &Task, groups: &Pair) -> Result<()> {
+    stage.trees.join(task, groups)?;
+    if who == Who::Backup && !groups.plan.notify_on_release() {
+        // Groups inherit it: all of this tenant are left to the release agents. Not before there is a
+        // member: a look at a control file would be the last use of a group that is in no other.
+        groups.set_notify_on_release(true)?;
+    }
+    Ok(())
+}
+
+/// Binds both controllers to the tree by tenant in one step, with everybody at work in it, and limits
+/// the tenants.
+///
+/// # Errors
+///
+/// Those of the registry.
+pub(crate) fn bind(stage: &Stage) -> Result<Bound> {
+    let tops = stage.tops.lock();
+    let start = Instant::now();
+    stage.trees.tenants.remount(&[&stage.queries, &stage.inflight])?;
+    let took = start.elapsed();
+    for who in Who::ALL {
+        if let Some(generation) = stage.tenant(who).gate.generation() {
+            set_limit(&generation.group, who)?;
+        }
+    }
+    drop(tops);
+    let groups = stage.trees.tenants.root().descendant_count().into();
+    Ok(Bound { tasks: stage.trees.registry.stats().tasks, groups, took })
+}
+
+/// Limits what `who` may hold, if the controller is bound.
+fn set_limit(group: &Pair, who: Who) -> Result<()> {
+    for group in [&group.tenant, &group.plan] {
+        match group.write("inflight.max", &limit(who).to_string()) {
+            Ok(()) => return Ok(()),
+            // It is in the other tree.
+            Err(WriteFileError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes `who` may hold; more is counted, and held all the same.
+pub(crate) const fn limit(who: Who) -> Limit {
+    match who {
+        Who::Api => Limit::At(1 << 26),
+        Who::Analytics => Limit::At(1 << 33),
+        Who::Backup => Limit::At(1 << 30),
+    }
 }
 
 /// Kills `who` at work, detaches all its groups while references to their css are out, and makes
@@ -68,76 +133,122 @@ pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<K
     let start = Instant::now();
     let tenant = stage.tenant(who);
     tenant.gate.close();
-    let group = stage.hierarchy.lookup(&format!("/{}", who.name()))?;
-    // It keeps the release agent off the tenant's own group, when its members have left.
-    let keep = take_references(stage, who, iter::once(group.clone()));
-    let members = u64::try_from(group.kill()?)?;
+    let group = stage.trees.of(who).with_context(|| format!("{} has no groups", who.name()))?;
+    // It keeps the release agents off the tenant's own groups, when its members have left.
+    let keep = Held::take(stage, who, vec![group.clone()]);
+    let members = u64::try_from(group.tenant.kill()?)?;
     tenant.gate.wait_until_empty();
 
-    let held = take_references(stage, who, group.descendants_post());
+    let held = Held::take(stage, who, group.descendants_post(&stage.trees));
     let outlived = u64::try_from(held.len())?;
-    be_refused(&group)?;
-    let groups = detach(stage, who, &group)?;
+    operation::send(dropper, who, keep.into_receipts())?;
+    flush(dropper)?;
+    // Nobody works here, and all that was charged is given back, but for what we hold.
+    held.audit(stage)?;
+    be_refused(stage, held.pairs())?;
+
+    let tops = stage.tops.lock();
+    detach(stage, who, held.pairs())?;
     open(stage, who)?;
-    operation::send(dropper, who, keep)?;
-    operation::send(dropper, who, held)?;
+    drop(tops);
+    operation::send(dropper, who, held.into_receipts())?;
 
     let tally = &tenant.tally;
     tally.kills.add(1);
     tally.told.add(members);
     tally.outlived.add(outlived);
-    Ok(Killed { who, members, groups, outlived, took: start.elapsed() })
+    Ok(Killed { who, members, groups: outlived, outlived, took: start.elapsed() })
 }
 
-/// Detaches `group` and all below it; returns how many groups that were.
+/// Detaches `pairs`, which are all of a tenant, in one step.
 ///
 /// # Errors
 ///
 /// Those of removing groups.
-pub(crate) fn detach(stage: &Stage, who: Who, group: &Cgroup) -> Result<u64> {
-    let removed = u64::try_from(group.remove_subtree(Removal::Detach)?)?;
-    stage.tenant(who).tally.groups_detached.add(removed);
-    Ok(removed)
+pub(crate) fn detach(stage: &Stage, who: Who, pairs: &[Pair]) -> Result<()> {
+    stage.trees.remove(pairs, Removal::Detach)?;
+    stage.tenant(who).tally.groups_detached.add(u64::try_from(pairs.len())?);
+    Ok(())
 }
 
-/// Tries to remove `group` and all below it strictly, which references forbid.
-fn be_refused(group: &Cgroup) -> Result<()> {
-    match group.remove_subtree(Removal::Strict) {
-        Err(RemoveError::InUse { .. }) => Ok(()),
+/// Tries to remove `pairs` strictly, which references forbid.
+fn be_refused(stage: &Stage, pairs: &[Pair]) -> Result<()> {
+    match stage.trees.remove(pairs, Removal::Strict) {
+        Err(EditError::Remove(RemoveError::InUse { .. })) => Ok(()),
         Err(error) => Err(error.into()),
-        Ok(_) => bail!("{} was removed strictly while references were out", group.path()),
+        Ok(()) => bail!("groups were removed strictly while references were out"),
     }
 }
 
-/// Takes a reference to the css of each of `groups`.
-fn take_references(stage: &Stage, who: Who, groups: impl Iterator<Item = Cgroup>) -> Vec<Receipt> {
-    let css = groups.filter_map(|group| stage.queries.css(&group));
-    let receipts: Vec<Receipt> = css.map(|css| Receipt::charge(css, 0)).collect();
-    stage.tenant(who).tally.taken.add(receipts.len().try_into().unwrap_or(u64::MAX));
-    receipts
+/// Waits until all that was sent to be dropped is.
+fn flush(dropper: &Sender<Batch>) -> Result<()> {
+    let (asker, answer) = crossbeam_channel::bounded(1);
+    let died = "the thread that drops references ended early";
+    dropper.send(Batch::Flush(asker)).ok().context(died)?;
+    answer.recv().context(died)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use crate::tour::stage::tests::small_stage;
+    use crate::{
+        sync::thread,
+        tour::{dropper, mover::Moves, stage::tests::small_stage},
+    };
 
     #[test]
-    fn a_killed_tenant_is_detached_and_made_again() {
+    fn a_killed_tenant_is_detached_and_made_again_in_either_tree() {
         let stage = small_stage(([127, 0, 0, 1], 0).into());
-        let (dropper, batches) = crossbeam_channel::unbounded();
-        for (who, groups) in [(Who::Api, 9), (Who::Analytics, 1), (Who::Backup, 1)] {
+        let (sender, batches) = crossbeam_channel::unbounded();
+        for who in Who::ALL {
             open(&stage, who).unwrap();
-            let before = stage.hierarchy.root().child(who.name()).unwrap();
-            let killed = kill(&stage, who, &dropper).unwrap();
-            assert_eq!((killed.groups, killed.outlived, killed.members), (groups, groups, 0));
-            let after = stage.hierarchy.root().child(who.name()).unwrap();
-            assert_ne!(before.id(), after.id());
-            assert_eq!(after.notify_on_release(), who == Who::Backup);
         }
-        assert_eq!(stage.registry.stats().removals_refused, 3);
-        let sent = batches.try_iter().map(|batch| batch.receipts.len()).sum::<usize>();
-        assert_eq!(sent, 11 + 3);
+        let bound = bind(&stage).unwrap();
+        assert_eq!((bound.tasks, bound.groups), (0, 11));
+        thread::scope(|scope| {
+            scope.spawn(|| dropper::drop_references(&stage, &batches));
+            let sender = sender;
+            for (who, groups) in [(Who::Api, 9), (Who::Analytics, 1), (Who::Backup, 1)] {
+                let before = stage.trees.of(who).unwrap();
+                let killed = kill(&stage, who, &sender).unwrap();
+                assert_eq!((killed.groups, killed.outlived, killed.members), (groups, groups, 0));
+                let after = stage.trees.of(who).unwrap();
+                assert_ne!(
+                    (before.tenant.id(), before.plan.id()),
+                    (after.tenant.id(), after.plan.id())
+                );
+                let task = stage.trees.registry.create_task("worker").unwrap();
+                enter(&stage, who, &task, &after).unwrap();
+                assert_eq!(after.plan.notify_on_release(), who == Who::Backup);
+                let mut moves = Moves::new();
+                moves.rebind(&stage);
+                assert_eq!((moves.done, moves.refusal), (1, None));
+                assert_eq!((moves.css_compared, moves.css_changed), (22, 0));
+                assert_eq!((moves.limits_read, moves.limits_lost), (3, 0));
+            }
+        });
+        assert_eq!(stage.trees.registry.stats().removals_refused, 3);
+        assert_eq!((stage.audited.get(), stage.misread.get()), (11, 0));
+        let dropped = Who::ALL.map(|who| stage.tenant(who).tally.dropped.get());
+        assert_eq!(dropped, [10, 2, 2]);
+    }
+
+    #[test]
+    fn a_usage_that_is_not_in_the_books_is_found() {
+        let stage = small_stage(([127, 0, 0, 1], 0).into());
+        open(&stage, Who::Api).unwrap();
+        bind(&stage).unwrap();
+        let pairs = stage.trees.of(Who::Api).unwrap().descendants_post(&stage.trees);
+        let held = Held::take(&stage, Who::Api, pairs);
+        held.audit(&stage).unwrap();
+        assert_eq!((stage.audited.get(), stage.misread.get()), (9, 0));
+
+        // The user's group and the tenant's are wrong by it.
+        let payer = stage.trees.css(&stage.inflight, &held.pairs()[0]).unwrap();
+        let stray = crate::tour::inflight::hold(&payer, 1);
+        held.audit(&stage).unwrap();
+        assert_eq!((stage.audited.get(), stage.misread.get()), (18, 2));
+        drop(stray);
     }
 }

@@ -10,7 +10,10 @@ use crate::{
         sample::Latencies,
         stage::{Stage, Who},
     },
-    workload::worker::{Way, Worker},
+    workload::{
+        data::Row,
+        worker::{Way, Worker},
+    },
 };
 
 /// A thread that runs one query after the other.
@@ -50,14 +53,17 @@ impl<'a> Analyst<'a> {
 /// Computes the answer to some query and checks it.
 fn answer(worker: &mut Worker<'_>, rng: &mut fastrand::Rng) -> Result<()> {
     let tally = worker.tally();
-    let Worker { stage, who, task, cancel, dropper, sampler } = worker;
+    let Worker { stage, who, task, cancel, dropper, sampler, lookups } = worker;
     let (query, expected) = &stage.input.queries[rng.usize(..stage.input.queries.len())];
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
     let data = &stage.input.data;
+    let mut charged = Ok(());
     let answer = query.run(data, |rows| {
-        operation.charge(rows as u64, sampler);
-        !cancel.is_cancelled()
+        let (rows, bytes) = (rows as u64, (rows * size_of::<Row>()) as u64);
+        charged = operation.charge(rows, bytes, sampler, lookups);
+        charged.is_ok() && !cancel.is_cancelled()
     });
+    charged?;
     match answer {
         None => tally.interrupted.add(1),
         Some(answer) => {

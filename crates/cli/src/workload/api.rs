@@ -17,9 +17,11 @@ use crate::{
         cancel::Cancel,
         dropper::Batch,
         gate::Generation,
+        lookup::Lookups,
         operation::Operation,
         sample::{Latencies, Sampler},
         stage::{Stage, Who},
+        tree,
     },
     workload::protocol::{Answer, Request},
 };
@@ -41,6 +43,7 @@ pub(crate) struct Worker<'a> {
     connections: Receiver<TcpStream>,
     dropper: Sender<Batch>,
     sampler: Sampler,
+    lookups: Lookups<'a>,
 }
 
 impl Server {
@@ -98,6 +101,8 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 impl<'a> Worker<'a> {
+    /// Made on the thread that works: lookups are its own.
+    ///
     /// # Errors
     ///
     /// Those of making a task.
@@ -107,11 +112,11 @@ impl<'a> Worker<'a> {
         connections: Receiver<TcpStream>,
         dropper: Sender<Batch>,
     ) -> Result<Self> {
-        let task = stage.registry.create_task(&format!("api-{index}"))?;
+        let task = stage.trees.registry.create_task(&format!("api-{index}"))?;
         let cancel = Cancel::new(&stage.tenant(Who::Api).tally);
         cancel.stop_with(&task);
-        let sampler = stage.sampler();
-        Ok(Self { stage, task, cancel, connections, dropper, sampler })
+        let (sampler, lookups) = (stage.sampler(), Lookups::new(stage));
+        Ok(Self { stage, task, cancel, connections, dropper, sampler, lookups })
     }
 
     /// Works until the tour ends, whatever is killed meanwhile.
@@ -121,11 +126,13 @@ impl<'a> Worker<'a> {
     /// Those of the registry.
     pub(crate) fn run(mut self) -> Result<Latencies> {
         let gate = &self.stage.tenant(Who::Api).gate;
-        while let Some(inside) = gate.enter(|now| Ok(self.task.join(&now.group)?))? {
+        while let Some(inside) =
+            gate.enter(|now| tree::enter(self.stage, Who::Api, &self.task, &now.group))?
+        {
             while let Some(stream) = self.next_connection() {
                 self.serve(stream, &inside.generation)?;
             }
-            self.task.leave(&self.stage.hierarchy)?;
+            self.stage.trees.leave(&self.task)?;
             self.cancel.reset();
         }
         Ok(self.sampler.into_latencies())
@@ -160,11 +167,11 @@ impl<'a> Worker<'a> {
     ///
     /// `None` for a request that makes no sense, or that was killed.
     fn answer(&mut self, request: &Request, generation: &Generation) -> Result<Option<Answer>> {
-        let Self { stage, cancel, dropper, sampler, .. } = self;
+        let Self { stage, cancel, dropper, sampler, lookups, .. } = self;
         let Some(user) = generation.users.get(request.user as usize) else { return Ok(None) };
-        let task = stage.registry.create_task(&format!("request-{}", request.id))?;
+        let task = stage.trees.registry.create_task(&format!("request-{}", request.id))?;
         cancel.stop_with(&task);
-        task.join(user)?;
+        stage.trees.join(&task, user)?;
 
         let mut operation = Operation::begin(stage, Who::Api, &task, dropper, sampler)?;
         let mut hasher = Xxh3::new();
@@ -176,7 +183,7 @@ impl<'a> Worker<'a> {
                 operation.hand_over()?;
                 return Ok(None);
             };
-            operation.charge(1, sampler);
+            operation.charge(1, text.len() as u64, sampler, lookups)?;
             hasher.update(text);
             bytes += text.len() as u64;
         }

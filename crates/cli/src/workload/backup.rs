@@ -7,6 +7,7 @@ use crate::{
     tour::{
         cancel::Cancel,
         dropper::Batch,
+        lookup::Lookups,
         operation::Operation,
         sample::{Latencies, Sampler},
         stage::{Stage, Who},
@@ -46,9 +47,9 @@ impl<'a> Archivist<'a> {
 /// Writes a file, reads it back, and compares.
 fn back_up(worker: &mut Worker<'_>, slice: &Slice) -> Result<()> {
     let tally = worker.tally();
-    let Worker { stage, who, task, cancel, dropper, sampler } = worker;
+    let Worker { stage, who, task, cancel, dropper, sampler, lookups } = worker;
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
-    match write(stage, slice, &mut operation, sampler, cancel)? {
+    match write(stage, slice, &mut operation, (sampler, lookups), cancel)? {
         None => tally.interrupted.add(1),
         Some(written) => {
             let text = stage.input.data.text(slice.rows.clone()).unwrap_or_default();
@@ -69,16 +70,16 @@ fn write<'a>(
     stage: &'a Stage,
     slice: &Slice,
     operation: &mut Operation<'_>,
-    sampler: &mut Sampler,
+    (sampler, lookups): (&mut Sampler, &mut Lookups<'_>),
     cancel: &Cancel,
 ) -> Result<Option<Written<'a>>> {
     let mut draft = stage.archive.begin()?;
     for block in slice.blocks() {
-        operation.charge(block.len() as u64, sampler);
+        let text = stage.input.data.text(block.clone()).context("a slice is of rows that exist")?;
+        operation.charge(block.len() as u64, text.len() as u64, sampler, lookups)?;
         if cancel.is_cancelled() {
             return Ok(None);
         }
-        let text = stage.input.data.text(block).context("a slice is of rows that exist")?;
         draft.write(text)?;
     }
     draft.finish().map(Some)

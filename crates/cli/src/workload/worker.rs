@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use crossbeam_channel::Sender;
-use fief_core::{Removal, Task};
+use fief_core::Task;
 
 use crate::{
     sync::Arc,
@@ -10,9 +10,11 @@ use crate::{
         cancel::Cancel,
         dropper::Batch,
         gate::Generation,
+        lookup::Lookups,
         sample::{Latencies, Sampler},
         stage::{Stage, Who},
         tally::Tally,
+        tree,
     },
 };
 
@@ -25,6 +27,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) cancel: Arc<Cancel>,
     pub(crate) dropper: Sender<Batch>,
     pub(crate) sampler: Sampler,
+    pub(crate) lookups: Lookups<'a>,
 }
 
 /// How a group goes when the work in it is done.
@@ -37,6 +40,8 @@ pub(crate) enum Way {
 }
 
 impl<'a> Worker<'a> {
+    /// Made on the thread that works: lookups are its own.
+    ///
     /// # Errors
     ///
     /// Those of making a task.
@@ -46,10 +51,11 @@ impl<'a> Worker<'a> {
         index: u32,
         dropper: Sender<Batch>,
     ) -> Result<Self> {
-        let task = stage.registry.create_task(&format!("{}-{index}", who.name()))?;
+        let task = stage.trees.registry.create_task(&format!("{}-{index}", who.name()))?;
         let cancel = Cancel::new(&stage.tenant(who).tally);
         cancel.stop_with(&task);
-        Ok(Self { stage, who, task, cancel, dropper, sampler: stage.sampler() })
+        let (sampler, lookups) = (stage.sampler(), Lookups::new(stage));
+        Ok(Self { stage, who, task, cancel, dropper, sampler, lookups })
     }
 
     /// Does one `piece` of work after the other until the tour ends, whatever is killed meanwhile.
@@ -62,18 +68,20 @@ impl<'a> Worker<'a> {
         mut piece: impl FnMut(&mut Self, &Generation) -> Result<()>,
     ) -> Result<Latencies> {
         let gate = &self.stage.tenant(self.who).gate;
-        while let Some(inside) = gate.enter(|now| Ok(self.task.join(&now.group)?))? {
+        while let Some(inside) =
+            gate.enter(|now| tree::enter(self.stage, self.who, &self.task, &now.group))?
+        {
             while !self.cancel.is_cancelled() && !self.stage.ending.is_raised() {
                 piece(&mut self, &inside.generation)?;
             }
-            self.task.leave(&self.stage.hierarchy)?;
+            self.stage.trees.leave(&self.task)?;
             self.cancel.reset();
         }
         Ok(self.sampler.into_latencies())
     }
 
-    /// Does `work` in a new group called `name`, and lets the group go as `way` says, unless a kill
-    /// removes it.
+    /// Does `work` in a new pair of groups called `name`, and lets them go as `way` says, unless a kill
+    /// removes them.
     ///
     /// # Errors
     ///
@@ -85,10 +93,11 @@ impl<'a> Worker<'a> {
         way: Way,
         work: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let group = generation.group.create_child_with(name, &[&self.task])?;
+        let trees = &self.stage.trees;
+        let pair = trees.create(&generation.group, [name; 2], &[&self.task])?;
         self.tally().groups_made.add(1);
-        if way == Way::OnNotice && !group.notify_on_release() {
-            group.set_notify_on_release(true)?;
+        if way == Way::OnNotice && !pair.tenant.notify_on_release() {
+            pair.set_notify_on_release(true)?;
         }
 
         work(self)?;
@@ -96,12 +105,14 @@ impl<'a> Worker<'a> {
         if self.cancel.is_cancelled() {
             return Ok(());
         }
-        self.task.join(&generation.group)?;
-        if way == Way::Detached {
-            group.remove(Removal::Detach)?;
-            self.tally().groups_detached.add(1);
+        match way {
+            Way::OnNotice => trees.join(&self.task, &generation.group),
+            Way::Detached => {
+                trees.leave_and_detach(&self.task, &generation.group, &pair)?;
+                self.tally().groups_detached.add(1);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// The books of the tenant.
