@@ -14,5 +14,6 @@ pub mod recorder;
 pub mod check;
 pub mod model;
 pub mod stress;
+pub mod load;
 pub mod world;
 mod sync;
