@@ -1,18 +1,20 @@
-//! `integration`: the release binary as a user runs it, without a terminal.
+//! `integration`: the release binary as a user runs it, without a terminal; and scripts under load.
 //!
 //! The tour runs to its end; bad input is refused with the right status and message; Ctrl-C ends
-//! the tour early and in order.
+//! the tour early and in order. Each script of `crates/testing/scripts` mounts controllers, populates
+//! trees, rebinds and unmounts while threads charge, and its sums agree.
 
+use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::{build, command, wait};
+use crate::command::{build, command, root, wait};
 use crate::report::Outcome;
 
 /// How long a run may take that is meant to end at once.
@@ -34,7 +36,7 @@ const RUNS: &[Scene] = &[
     ("Ctrl-C ends the tour in order", interrupt),
 ];
 
-/// Builds the binary and runs it.
+/// Builds the binaries and runs them.
 ///
 /// # Errors
 ///
@@ -46,7 +48,42 @@ pub(crate) fn run() -> Result<Outcome> {
         run(&fief).context(name)?;
         println!("{name:36} {:5.1} s", start.elapsed().as_secs_f64());
     }
-    Ok(Outcome::Passed(format!("{} runs", RUNS.len())))
+    let example = "cargo build --locked --release -p fief-testing --example rebind_load";
+    let rebind_load = build(&mut command(example), "rebind_load")?;
+    let scripts = scripts()?;
+    for script in &scripts {
+        let start = Instant::now();
+        let name = script.file_stem().unwrap_or_default().to_string_lossy();
+        let sums = under_load(&rebind_load, script).with_context(|| name.clone().into_owned())?;
+        println!("{name:36} {:5.1} s, {sums}", start.elapsed().as_secs_f64());
+    }
+    Ok(Outcome::Passed(format!("{} runs, {} scripts", RUNS.len(), scripts.len())))
+}
+
+/// The scripts that are run under load, by name; an error if there are none.
+fn scripts() -> Result<Vec<PathBuf>> {
+    let folder = root().join("crates/testing/scripts");
+    let files = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut scripts = Vec::new();
+    for file in files {
+        let path = file.with_context(|| format!("reading {}", folder.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "script") {
+            scripts.push(path);
+        }
+    }
+    ensure!(!scripts.is_empty(), "there are no scripts in {}", folder.display());
+    scripts.sort();
+    Ok(scripts)
+}
+
+/// Runs a script, and returns what it says of its sums.
+fn under_load(rebind_load: &Path, script: &Path) -> Result<String> {
+    // From the root, as that may have blanks in its name.
+    let script = script.strip_prefix(root()).unwrap_or(script);
+    let run = Run::start(rebind_load, &script.to_string_lossy())?.end(LONG)?;
+    run.ended_with(0)?;
+    run.ensure(run.output.contains("sums agree"), "did not compare its sums")?;
+    Ok(run.output.trim_end().to_owned())
 }
 
 fn tour(fief: &Path) -> Result<()> {
@@ -100,7 +137,8 @@ struct Run {
 
 impl Run {
     fn start(program: &Path, arguments: &str) -> Result<Self> {
-        let line = format!("fief {arguments}");
+        let name = program.file_stem().unwrap_or_default().to_string_lossy();
+        let line = format!("{name} {arguments}");
         let mut command = command(&program.to_string_lossy());
         command.args(arguments.split_whitespace()).stdin(Stdio::null());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -182,7 +220,7 @@ mod tests {
     #[test]
     fn a_wrong_status_is_told_with_the_output() {
         let error = ended("/bin/sh", "-c false").ended_with(0).unwrap_err();
-        let expected = "`fief -c false` ended with exit status: 1, not 0; it wrote\n";
+        let expected = "`sh -c false` ended with exit status: 1, not 0; it wrote\n";
         assert_eq!(error.to_string(), expected);
     }
 
