@@ -7,7 +7,7 @@
 //!
 //! # Tests
 //!
-//! `crates/testing/tests/edit.rs`.
+//! `tests/edit.rs`.
 
 use std::collections::{HashMap, HashSet};
 

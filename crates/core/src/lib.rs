@@ -89,8 +89,8 @@
 //! | drop the last reference to such a css | lock-free | three exchanges, at most one system call |
 //! | [`Resource::try_charge`], and to give that back | lock-free; wait-free | one locked instruction a level |
 //! | count an event in a [`Tally`] | wait-free | a plain add on a word of the thread's own |
-//! | create, remove, bind, join, drop of a [`Task`] | one lock for the registry | hooks run under it |
 //! | create, remove, bind, join, spawn, freeze, drop of a [`Task`] | one lock for the registry | hooks run under it |
+//! | [`Controller::rebind`] | the same lock, until every older guard is gone; readers wait for nothing | one pointer swap to happen |
 //!
 //! (1) The first take near a css may lock and allocate for a moment; [`prepare_thread`] does so ahead.
 //! Dropping never does.

@@ -8,9 +8,10 @@
 //! 2. Every task is looked up in the old and in the new column. Where its css differs, the task *moves*, and
 //!    the controller is asked, for all of them (`migrate.rs`). A refusal, here or before, undoes step 1.
 //! 3. One swap publishes a world with all new columns. A reader sees the one or the other.
-//! 4. A rebind waits until no older world has a reader, under the structural lock: otherwise one with the old
-//!    column and a place that was set later would find a css that was never its task's. Readers wait for
-//!    nobody; they cannot make structural calls under their guards, so this ends.
+//! 4. A rebind, and a change of `cgroup.subtree_control`, wait until no older world has a reader, under the
+//!    structural lock: otherwise one with the old column and a place that was set later would find a css that
+//!    was never its task's. Readers wait for nobody; they cannot make structural calls under their guards,
+//!    so this ends.
 //! 5. Css that moved are told their group, members that moved are shown to their controllers, what leaves
 //!    is taken offline, and each controller sees its root css.
 //!
@@ -78,10 +79,12 @@ impl RebindOptions {
         Self::default()
     }
 
-    /// Names counterparts: pairs of a group of the source and one of the target. Groups that are not
-    /// named go by their names.
+    /// Names counterparts: pairs of a group of the source and one of the target, beside those named
+    /// before. Groups that are not named go by their names.
     pub fn mapping(self, pairs: impl IntoIterator<Item = (Cgroup, Cgroup)>) -> Self {
-        Self { mapping: pairs.into_iter().collect(), ..self }
+        let mut options = self;
+        options.mapping.extend(pairs);
+        options
     }
 
     /// Sets what becomes of members whose css would change; default [`MemberPolicy::Refuse`].

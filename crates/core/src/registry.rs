@@ -7,6 +7,7 @@ use std::fmt;
 pub(crate) use self::engine::{Engine, Owner, Tree};
 use crate::{
     bind,
+    cgroup::Cgroup,
     controller::{AnyController, Controller},
     edit::{self, Edit, Edited},
     error::{
@@ -168,6 +169,18 @@ impl Registry {
     /// Refuses a name with a newline or NUL or of more than 255 bytes, and what a hook refuses.
     pub fn create_task(&self, name: &str) -> Result<Task, CreateTaskError> {
         birth::create(&self.owner, name, None, &[])
+    }
+
+    /// Creates a task, a member of each of `cgroups` in its hierarchy, and of the root elsewhere.
+    ///
+    /// Where a controller limits tasks, it decides on what is made and where, not on what joins later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::create_task`]; and refuses a group that is removed or of another registry, and two groups
+    /// of one hierarchy.
+    pub fn create_task_in(&self, name: &str, cgroups: &[&Cgroup]) -> Result<Task, CreateTaskError> {
+        birth::create(&self.owner, name, None, cgroups)
     }
 
     /// Takes a guard to resolve css with.

@@ -169,8 +169,8 @@ impl Task {
     ///
     /// # Concurrency
     ///
-    /// It runs on the thread that changed what is asked, under no lock, never twice at once; it
-    /// may freeze, thaw, move and drop tasks, and is to return soon. Changes that come while it runs are
+    /// It runs on the thread that changed what is asked, under no lock, never twice at once; unless that
+    /// thread is in a hook or holds a guard as it calls this method, it may freeze, thaw, move and drop tasks, and is to return soon. Changes that come while it runs are
     /// told when it has returned, on the same thread, and two that cancel each other out are not: the
     /// last that it is told is what holds. It may run after its task is gone. A panic is counted. A handle
     /// that it keeps, keeps the registry alive as long as the task.

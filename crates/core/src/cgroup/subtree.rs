@@ -52,8 +52,8 @@ impl Cgroup {
     ///
     /// # Concurrency
     ///
-    /// Takes the structural lock; readers see all of it or nothing. Members that change css go through
-    /// `can_attach` and `attach`.
+    /// Takes the structural lock, and holds it until nobody reads by the view before; readers see all of it
+    /// or nothing, and wait for nobody. Members that change css go through `can_attach` and `attach`.
     ///
     /// # Errors
     ///
@@ -69,6 +69,9 @@ impl Cgroup {
         let (engine, node) = (&self.owner().engine, self.node());
         let mut tree = engine.structure("cgroup.subtree_control", || node.path())?;
         let changes = check(&mut tree, node, enable, disable)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
         let mut plans = Vec::with_capacity(changes.len());
         let mut made = Ok(());
         for (bound, enables) in &changes {
@@ -81,7 +84,7 @@ impl Cgroup {
                 }
             }
         }
-        let (members, readers) = (MemberPolicy::Move, Readers::LeftAlone);
+        let (members, readers) = (MemberPolicy::Move, Readers::Awaited);
         let done =
             made.and_then(|()| Ok(rebind::carry_out(engine, &mut tree, plans, members, readers)?));
         drop(tree);

@@ -248,6 +248,12 @@ pub struct MoverError {
     pub count: usize,
 }
 
+/// A hook that was asked has kept a guard, for which the call would wait for ever.
+fn guard_kept(operation: &'static str) -> StructuralError {
+    let target = "a controller whose hook keeps a guard".to_owned();
+    StructuralError::GuardHeld { operation, target }
+}
+
 impl From<Refusal> for BindError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -261,7 +267,8 @@ impl From<Refusal> for SubtreeError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Vetoed(veto) => Self::Vetoed(veto),
-            Refusal::Members(_) | Refusal::GuardHeld => unreachable!("only a rebind asks"),
+            Refusal::GuardHeld => Self::Structural(guard_kept("cgroup.subtree_control")),
+            Refusal::Members(_) => unreachable!("members may move"),
         }
     }
 }
@@ -271,10 +278,7 @@ impl From<Refusal> for RebindError {
         match refusal {
             Refusal::Vetoed(veto) => Self::Vetoed(veto),
             Refusal::Members(members) => Self::Members(members),
-            Refusal::GuardHeld => Self::Structural(StructuralError::GuardHeld {
-                operation: "rebind",
-                target: "a controller whose hook keeps a guard".to_owned(),
-            }),
+            Refusal::GuardHeld => Self::Structural(guard_kept("rebind")),
         }
     }
 }

@@ -182,9 +182,10 @@ impl Plan {
     }
 
     /// Returns what the plan is part of, for the trace.
-    pub(super) const fn operation(&self) -> &'static str {
+    pub(super) fn operation(&self) -> &'static str {
         match self.sight {
             Some(Sight::Rebound) => "rebind",
+            Some(_) if self.after.hierarchy.is_hidden() => "unbind",
             Some(_) => "bind",
             None => "subtree_control",
         }

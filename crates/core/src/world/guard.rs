@@ -34,7 +34,9 @@ thread_local! {
 /// Taking one and dropping it costs two locked instructions, and repeats only in a case so rare that
 /// arc-swap counts it in wraps of an integer; each lookup is a few loads. A guard that is held keeps every
 /// css that is released meanwhile from being freed, for all of the registry: hold it for as long
-/// as the lookup takes, not across blocking calls or `await` (it is not `Send`). Structural calls
+/// as the lookup takes, not across blocking calls or `await` (it is not `Send`). A rebind of the registry
+/// waits for it, and every structural call for that: a guard that is leaked ends them all, and who blocks
+/// under one on what such a call does waits for ever. Structural calls
 /// and `synchronize` on the same thread answer
 /// [`GuardHeld`](crate::StructuralError::GuardHeld) meanwhile, those of other registries too. From
 /// the ninth guard that a thread holds at one time on, each is dearer.

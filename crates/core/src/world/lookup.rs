@@ -230,8 +230,9 @@ mod tests {
         assert_eq!(found().as_deref(), Some("/a/b/c"));
         for (index, expected) in [(3, Some("/a/b")), (2, Some("/a")), (1, Some("/")), (0, None)] {
             let css = registry.read().css(&controller, &path[index]).and_then(Css::try_get);
-            let counted = css.expect("online").core_of().counted();
-            switch::kill(thread::domain(), &[counted], |_| ());
+            let css = css.expect("online");
+            css.core_of().enter(State::Dying);
+            switch::kill(thread::domain(), &[css.core_of().counted()], |_| ());
             assert_eq!(found().as_deref(), expected);
         }
         #[expect(clippy::mem_forget, reason = "with css that are shown and killed it cannot end")]
