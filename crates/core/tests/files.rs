@@ -121,9 +121,10 @@ fn names(files: &[fief_core::FileInfo]) -> Vec<String> {
     files.iter().map(|file| format!("{} {}", file.access, file.name)).collect()
 }
 
-const CORE: [&str; 9] = [
+const CORE: [&str; 10] = [
     "r- cgroup.controllers",
     "r- cgroup.events",
+    "rw cgroup.freeze",
     "-w cgroup.kill",
     "rw cgroup.max.depth",
     "rw cgroup.max.descendants",
@@ -132,6 +133,11 @@ const CORE: [&str; 9] = [
     "rw cgroup.tasks",
     "rw notify_on_release",
 ];
+
+/// Returns what a root lists of the core's: it cannot be frozen.
+fn core_of_root() -> Vec<&'static str> {
+    CORE.into_iter().filter(|file| *file != "rw cgroup.freeze").collect()
+}
 
 #[test]
 fn files_are_listed_by_name_with_what_can_be_done() {
@@ -150,11 +156,13 @@ fn files_are_listed_by_name_with_what_can_be_done() {
         "r- depot.stat.total",
         "rw depot.weight",
     ];
+    let root = core_of_root();
+    let (core, notify) = root.split_at(root.len() - 1);
     assert_eq!(names(&hierarchy.root().files().unwrap()), [core, &own, notify].concat());
 
     group.remove(Removal::Detach).unwrap();
     depot.unbind().unwrap();
-    assert_eq!(names(&hierarchy.root().files().unwrap()), CORE);
+    assert_eq!(names(&hierarchy.root().files().unwrap()), core_of_root());
 }
 
 #[test]
@@ -198,7 +206,7 @@ fn an_unknown_file_names_those_there_are() {
     let (registry, hierarchy, _depot) = depot();
     let other = registry.create_hierarchy("other").unwrap();
     let group = hierarchy.root().create_child("a").unwrap();
-    let there = "cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth \
+    let there = "cgroup.controllers cgroup.events cgroup.freeze cgroup.kill cgroup.max.depth \
                  cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks depot.max \
                  depot.odd depot.reset depot.stat depot.weight notify_on_release";
     for file in [
@@ -289,6 +297,7 @@ fn a_malformed_write_names_file_group_and_text_and_changes_nothing() {
         ("cgroup.max.depth", "3"),
         ("cgroup.max.descendants", "4"),
         ("notify_on_release", "1"),
+        ("cgroup.freeze", "1"),
         ("depot.max", "5"),
         ("depot.weight", "6"),
     ] {
@@ -331,12 +340,12 @@ fn the_cores_files_are_the_methods() {
     });
     let group = root.create_child("a").unwrap();
     assert_eq!(root.read("cgroup.tasks").unwrap(), format!("{} t 1\n", task.id()));
-    assert_eq!(group.read("cgroup.events").unwrap(), "populated 0\n");
+    assert_eq!(group.read("cgroup.events").unwrap(), "populated 0\nfrozen 0\n");
 
     task.join(&group).unwrap();
     assert_eq!(root.read("cgroup.tasks").unwrap(), "");
     assert_eq!(group.read("cgroup.tasks").unwrap(), format!("{} t 1\n", task.id()));
-    assert_eq!(group.read("cgroup.events").unwrap(), "populated 1\n");
+    assert_eq!(group.read("cgroup.events").unwrap(), "populated 1\nfrozen 0\n");
     group.write("cgroup.kill", "1\n").unwrap();
     root.write("cgroup.kill", "1").unwrap();
     assert_eq!(cancelled.load(Ordering::Relaxed), 2);
@@ -353,6 +362,30 @@ fn the_cores_files_are_the_methods() {
     assert!(root.notify_on_release() && !group.notify_on_release());
     assert_eq!(root.create_child("b").unwrap().read("notify_on_release").unwrap(), "1\n");
     assert_eq!(root.read("cgroup.stat").unwrap(), "nr_descendants 2\nnr_dying_descendants 0\n");
+}
+
+#[test]
+fn a_group_is_frozen_and_thawed_by_its_file() {
+    let (registry, hierarchy, _depot) = depot();
+    let (root, task) = (hierarchy.root(), registry.create_task("t").unwrap());
+    let a = root.create_child("a").unwrap();
+    task.join(&a).unwrap();
+    assert_eq!(a.read("cgroup.freeze").unwrap(), "0\n");
+
+    a.write("cgroup.freeze", "1\n").unwrap();
+    assert!(a.is_freeze_requested() && task.is_freeze_requested());
+    assert_eq!(a.read("cgroup.freeze").unwrap(), "1\n");
+    assert_eq!(a.read("cgroup.events").unwrap(), "populated 1\nfrozen 0\n", "it still runs");
+    task.set_frozen(true);
+    assert_eq!(a.read("cgroup.events").unwrap(), "populated 1\nfrozen 1\n");
+    a.write("cgroup.freeze", "0").unwrap();
+    assert_eq!(a.read("cgroup.freeze").unwrap(), "0\n");
+    assert_eq!(a.read("cgroup.events").unwrap(), "populated 1\nfrozen 0\n");
+
+    let error = root.write("cgroup.freeze", "1").unwrap_err();
+    assert!(matches!(error, WriteFileError::Unknown(_)), "{error:?}");
+    assert!(error.to_string().contains("\"cgroup.freeze\", as no root has; it has "), "{error}");
+    assert_eq!(root.read("cgroup.events").unwrap(), "populated 1\nfrozen 0\n");
 }
 
 #[test]
@@ -584,7 +617,7 @@ fn after_removal_files_answer_removed_and_the_handle_stays() {
     group.remove(Removal::Detach).unwrap();
 
     assert_eq!(group.files().unwrap_err().to_string(), "/a is removed");
-    for file in ["cgroup.stat", "cgroup.tasks", "depot.max", "nobody.knows", "cgroup.kill"] {
+    for file in ["cgroup.stat", "cgroup.tasks", "depot.max", "nobody.knows", "cgroup.freeze"] {
         let error = group.read(file).unwrap_err();
         assert!(matches!(error, ReadFileError::Removed { .. }), "{error:?}");
         assert_eq!(error.to_string(), format!("{file} of /a cannot be read: it is removed"));

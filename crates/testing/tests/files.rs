@@ -25,6 +25,7 @@ fn a_root_and_a_group_list_what_they_have() {
     rw notify_on_release
     r- cgroup.controllers
     r- cgroup.events
+    rw cgroup.freeze
     -w cgroup.kill
     rw cgroup.max.depth
     rw cgroup.max.descendants
@@ -48,6 +49,7 @@ fn files_show_the_group() {
     ";
     assert_snapshot!(check_after(GROUP, script), @"
     populated 1
+    frozen 0
     nr_descendants 2
     nr_dying_descendants 0
     1 t
@@ -112,7 +114,7 @@ fn a_malformed_write_changes_nothing() {
     let script = r#"
         echo > a/memory.max; echo 1.5M > a/memory.max; echo 16E > a/memory.max; echo 0x10 > a/memory.max
         echo 1 M > a/memory.max; echo "1\n" > a/memory.max; echo "\0" > a/memory.max; echo ١ > a/memory.max
-        echo 0 > a/memory.weight; echo 2 > a/notify_on_release; echo 0 > a/cgroup.kill
+        echo 0 > a/memory.weight; echo 2 > a/notify_on_release; echo 0 > a/cgroup.kill; echo 2 > a/cgroup.freeze
         echo -1 > a/cgroup.max.depth; echo 4G > a/cgroup.max.descendants; echo t > a/cgroup.tasks
         echo 99 > a/cgroup.tasks; echo 1 > a/cgroup.stat; echo 1 > a/cgroup.events
         cat a/memory.reset; cat a/memory.stat; show a
@@ -129,6 +131,7 @@ fn a_malformed_write_changes_nothing() {
     echo 0 > a/memory.weight: memory.weight of /a: "0\n" is not a weight from 1 to 10000
     echo 2 > a/notify_on_release: notify_on_release of /a: "2\n" is not 0 or 1
     echo 0 > a/cgroup.kill: cgroup.kill of /a: "0\n" is not 1
+    echo 2 > a/cgroup.freeze: cgroup.freeze of /a: "2\n" is not 0 or 1
     echo -1 > a/cgroup.max.depth: cgroup.max.depth of /a: "-1\n" is not a number from 0 to 2147483647, or max
     echo 4G > a/cgroup.max.descendants: cgroup.max.descendants of /a: "4G\n" is not a number from 0 to 2147483647, or max
     echo t > a/cgroup.tasks: cgroup.tasks of /a: "t\n" is not the id of a task
@@ -160,7 +163,7 @@ fn an_unknown_file_is_refused_with_those_there_are() {
     cat memory.max: / has no file "memory.max", as no root has
     "#);
     assert!(out.lines().next().is_some_and(|line| line.ends_with(
-        "; it has cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth \
+        "; it has cgroup.controllers cgroup.events cgroup.freeze cgroup.kill cgroup.max.depth \
          cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks memory.max memory.reset memory.stat memory.weight notify_on_release"
     )));
 }
@@ -176,12 +179,33 @@ fn a_controller_is_enabled_and_disabled_below_a_group() {
     assert_snapshot!(check_after(GROUP, script), @r#"
     memory
     memory
-    cat a/memory.max: /a has no file "memory.max": memory is not enabled here; it has cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks notify_on_release
+    cat a/memory.max: /a has no file "memory.max": memory is not enabled here; it has cgroup.controllers cgroup.events cgroup.freeze cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks notify_on_release
     memory
     max
     echo memory > cgroup.subtree_control: cgroup.subtree_control of /: "memory\n" is not a list of controllers with + or - before each
     echo +cpu > cgroup.subtree_control: cgroup.subtree_control of /: there is no subsystem "cpu"
     echo "" > cgroup.subtree_control: cgroup.subtree_control of /: "\n" is not a list of controllers with + or - before each
+    "#);
+}
+
+#[test]
+fn a_group_is_frozen_by_its_file() {
+    let script = "
+        echo 1 > a/cgroup.freeze; cat a/cgroup.freeze; cat a/cgroup.events; mkdir a/b; cat a/b/cgroup.events
+        task t; join t a; cat a/cgroup.events; echo 0 > a/cgroup.freeze; cat a/cgroup.freeze
+        echo 1 > cgroup.freeze; rmdir a/b; exit t; rmdir a; echo 1 > a/cgroup.freeze
+    ";
+    assert_snapshot!(check_after(GROUP, script), @r#"
+    1
+    populated 0
+    frozen 1
+    populated 0
+    frozen 1
+    populated 1
+    frozen 0
+    0
+    echo 1 > cgroup.freeze: / has no file "cgroup.freeze", as no root has; it has cgroup.controllers cgroup.events cgroup.kill cgroup.max.depth cgroup.max.descendants cgroup.stat cgroup.subtree_control cgroup.tasks memory.capacity memory.reset memory.stat memory.weight notify_on_release
+    echo 1 > a/cgroup.freeze: / of hierarchy h has no child "a"
     "#);
 }
 

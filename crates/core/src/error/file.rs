@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error as ThisError;
 
 use crate::{
-    error::{AttachError, HookError, StructuralError, SubtreeError},
+    error::{AttachError, FreezeError, HookError, StructuralError, SubtreeError},
     file::InputError,
 };
 
@@ -106,6 +106,9 @@ pub enum WriteFileError {
     /// The task that was written to `cgroup.tasks` could not be moved.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// The group cannot be frozen.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
     /// What was written to `cgroup.subtree_control` could not be done.
     #[error(transparent)]
     Subtree(#[from] SubtreeError),

@@ -1,15 +1,15 @@
 //! The files that every group has: `cgroup.*` and `notify_on_release`.
 //!
-//! A root has them all. The kernel's has neither `cgroup.events` nor `cgroup.kill`, as its root group
-//! is the machine; here it is where a program's tasks sit that joined nothing, and each method behind
-//! a file works on it.
+//! A root has those whose method works on it: all but `cgroup.freeze`. The kernel's has neither
+//! `cgroup.events` nor `cgroup.kill`, as its root group is the machine; here it is where a program's
+//! tasks sit that joined nothing.
 
 use super::{Access, FileInfo, InputError, parse, render};
 use crate::{
     cgroup::{Cgroup, create::GREATEST, name},
     error::{
-        AttachError, KillError, LimitError, NotifyError, StructuralError, SubtreeError,
-        WriteFileError,
+        AttachError, FreezeError, KillError, LimitError, NotifyError, StructuralError,
+        SubtreeError, WriteFileError,
     },
     task,
     units::Limit,
@@ -18,10 +18,12 @@ use crate::{
 /// A file of the core: what it shows, and what it takes.
 pub(super) struct Builtin {
     name: &'static str,
-    read: Option<fn(&Cgroup) -> String>,
+    is_on_root: bool,
+    read: Option<Read>,
     write: Option<Write>,
 }
 
+type Read = fn(&Cgroup) -> String;
 type Write = fn(&Cgroup, &str) -> Result<(), Failure>;
 
 /// Why a write came to nothing, without file and group.
@@ -29,45 +31,53 @@ pub(super) enum Failure {
     Malformed(InputError),
     NoTask(u64),
     Attach(AttachError),
+    Freeze(FreezeError),
     Subtree(SubtreeError),
     Removed,
     Structural(StructuralError),
 }
 
-static ALL: [Builtin; 9] = [
+static ALL: [Builtin; 10] = [
+    Builtin::read_only("cgroup.controllers", |cgroup| render::words(cgroup.controllers())),
+    Builtin::read_only("cgroup.events", events),
     Builtin {
-        name: "cgroup.controllers",
-        read: Some(|cgroup| render::words(cgroup.controllers())),
-        write: None,
+        is_on_root: false,
+        ..Builtin::read_write(
+            "cgroup.freeze",
+            |cgroup| render::flag(cgroup.is_freeze_requested()),
+            freeze,
+        )
     },
-    Builtin { name: "cgroup.events", read: Some(events), write: None },
-    Builtin { name: "cgroup.kill", read: None, write: Some(kill) },
-    Builtin {
-        name: "cgroup.max.depth",
-        read: Some(|cgroup| render::value(cgroup.max_depth())),
-        write: Some(|cgroup, input| Ok(cgroup.set_max_depth(limit(input)?)?)),
-    },
-    Builtin {
-        name: "cgroup.max.descendants",
-        read: Some(|cgroup| render::value(cgroup.max_descendants())),
-        write: Some(|cgroup, input| Ok(cgroup.set_max_descendants(limit(input)?)?)),
-    },
-    Builtin { name: "cgroup.stat", read: Some(stat), write: None },
-    Builtin {
-        name: "cgroup.subtree_control",
-        read: Some(|cgroup| render::words(cgroup.subtree_control())),
-        write: Some(control_subtree),
-    },
-    Builtin { name: "cgroup.tasks", read: Some(tasks), write: Some(attach) },
-    Builtin {
-        name: "notify_on_release",
-        read: Some(|cgroup| render::flag(cgroup.notify_on_release())),
-        write: Some(|cgroup, input| Ok(cgroup.set_notify_on_release(parse::flag(input)?)?)),
-    },
+    Builtin { write: Some(kill), ..Builtin::new("cgroup.kill") },
+    Builtin::read_write(
+        "cgroup.max.depth",
+        |cgroup| render::value(cgroup.max_depth()),
+        |cgroup, input| Ok(cgroup.set_max_depth(limit(input)?)?),
+    ),
+    Builtin::read_write(
+        "cgroup.max.descendants",
+        |cgroup| render::value(cgroup.max_descendants()),
+        |cgroup, input| Ok(cgroup.set_max_descendants(limit(input)?)?),
+    ),
+    Builtin::read_only("cgroup.stat", stat),
+    Builtin::read_write(
+        "cgroup.subtree_control",
+        |cgroup| render::words(cgroup.subtree_control()),
+        control_subtree,
+    ),
+    Builtin::read_write("cgroup.tasks", tasks, attach),
+    Builtin::read_write(
+        "notify_on_release",
+        |cgroup| render::flag(cgroup.notify_on_release()),
+        |cgroup, input| Ok(cgroup.set_notify_on_release(parse::flag(input)?)?),
+    ),
 ];
 
 fn events(cgroup: &Cgroup) -> String {
-    render::flat([("populated", u8::from(cgroup.is_populated()))])
+    render::flat([
+        ("populated", u8::from(cgroup.is_populated())),
+        ("frozen", u8::from(cgroup.is_frozen())),
+    ])
 }
 
 fn stat(cgroup: &Cgroup) -> String {
@@ -84,6 +94,11 @@ fn tasks(cgroup: &Cgroup) -> String {
 fn attach(cgroup: &Cgroup, input: &str) -> Result<(), Failure> {
     let id = parse::number(input).map_err(|_| InputError::new(input, "the id of a task"))?;
     if task::attach_by_id(id, cgroup)? { Ok(()) } else { Err(Failure::NoTask(id)) }
+}
+
+fn freeze(cgroup: &Cgroup, input: &str) -> Result<(), Failure> {
+    let freezes = parse::flag(input)?;
+    Ok(if freezes { cgroup.freeze() } else { cgroup.thaw() }?)
 }
 
 fn kill(cgroup: &Cgroup, input: &str) -> Result<(), Failure> {
@@ -116,15 +131,32 @@ fn limit(input: &str) -> Result<Limit, InputError> {
     parse::limit_in(input, 0..=GREATEST.into())
 }
 
-/// Returns every file of the core.
-pub(super) fn all() -> impl Iterator<Item = FileInfo> {
-    ALL.iter().map(|file| FileInfo { name: file.name.to_owned(), access: file.access() })
+/// Returns every file of the core that a root, or any other group, has.
+pub(super) fn all(is_root: bool) -> impl Iterator<Item = FileInfo> {
+    let files = ALL.iter().filter(move |file| file.is_on_root || !is_root);
+    files.map(|file| FileInfo { name: file.name.to_owned(), access: file.access() })
 }
 
 impl Builtin {
+    const fn new(name: &'static str) -> Self {
+        Self { name, is_on_root: true, read: None, write: None }
+    }
+
+    const fn read_only(name: &'static str, read: Read) -> Self {
+        Self { read: Some(read), ..Self::new(name) }
+    }
+
+    const fn read_write(name: &'static str, read: Read, write: Write) -> Self {
+        Self { read: Some(read), write: Some(write), ..Self::new(name) }
+    }
+
     /// Finds a file by its name.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|file| file.name == name)
+    }
+
+    pub(super) fn is_on_root(&self) -> bool {
+        self.is_on_root
     }
 
     pub(super) fn access(&self) -> Access {
@@ -151,6 +183,7 @@ impl Builtin {
             }
             Failure::NoTask(id) => WriteFileError::NoTask { cgroup: path(), id },
             Failure::Attach(error) => WriteFileError::Attach(error),
+            Failure::Freeze(error) => WriteFileError::Freeze(error),
             Failure::Subtree(error) => WriteFileError::Subtree(error),
             Failure::Removed => WriteFileError::Removed { cgroup: path(), file: file() },
             Failure::Structural(error) => WriteFileError::Structural(error),
@@ -198,6 +231,16 @@ impl From<SubtreeError> for Failure {
             | SubtreeError::Contradiction { .. }
             | SubtreeError::Capacity { .. }
             | SubtreeError::Vetoed(_) => Self::Subtree(error),
+        }
+    }
+}
+
+impl From<FreezeError> for Failure {
+    fn from(error: FreezeError) -> Self {
+        match error {
+            FreezeError::Removed { .. } => Self::Removed,
+            FreezeError::Root { .. } => Self::Freeze(error),
+            FreezeError::Structural(error) => Self::Structural(error),
         }
     }
 }

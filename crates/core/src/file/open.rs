@@ -121,10 +121,7 @@ fn open(cgroup: &Cgroup, file: &str, operation: &'static str) -> Result<Opened, 
     if !node.is_online() {
         return Err(OpenError::Removed);
     }
-    if let Some(builtin) = Builtin::named(file) {
-        return Ok(Opened { access: builtin.access(), what: What::Builtin(builtin) });
-    }
-    let opened = open_listed(&mut tree, node, file).map_err(|absence| {
+    let opened = open_known(&mut tree, node, file).map_err(|absence| {
         let files = entries(&mut tree, node).into_iter().map(|file| file.name).collect();
         OpenError::Unknown(UnknownFileError {
             cgroup: node.path(),
@@ -135,6 +132,14 @@ fn open(cgroup: &Cgroup, file: &str, operation: &'static str) -> Result<Opened, 
     });
     drop(tree);
     opened
+}
+
+fn open_known(tree: &mut Tree, node: &Arc<Node>, file: &str) -> Result<Opened, Absence> {
+    match Builtin::named(file) {
+        Some(builtin) if node.parent.is_none() && !builtin.is_on_root() => Err(Absence::NotOnRoot),
+        Some(builtin) => Ok(Opened { access: builtin.access(), what: What::Builtin(builtin) }),
+        None => open_listed(tree, node, file),
+    }
 }
 
 fn open_listed(tree: &mut Tree, node: &Arc<Node>, file: &str) -> Result<Opened, Absence> {
@@ -168,7 +173,7 @@ fn own_css(tree: &Tree, bound: &Bound, node: &Arc<Node>) -> Option<Pin> {
 /// Returns every file of an online group, sorted by name.
 fn entries(tree: &mut Tree, node: &Arc<Node>) -> Vec<FileInfo> {
     let is_root = node.parent.is_none();
-    let mut files: Vec<FileInfo> = builtin::all().collect();
+    let mut files: Vec<FileInfo> = builtin::all(is_root).collect();
     for bound in &*tree.bound_to(&node.hierarchy) {
         let is_own =
             bound.css(tree, node.index).is_some_and(|css| Arc::ptr_eq(&css.core().group(), node));
