@@ -162,9 +162,11 @@ pub(crate) fn resume(csses: &[Owned<'_>], counting: Counting) {
 pub(crate) fn collect(core: &Core) {
     let home = core.group();
     let Watched { counted: (_, header), uses } = core.watched(&home);
+    let had_unit = header.standing().is_busy();
     let (_, was_last) = switch::collect(header, uses);
-    // It was used.
-    home.note_news();
+    if had_unit {
+        home.note_news(); // it was used
+    }
     if was_last && home.is_armed() {
         home.hierarchy.outbox.tell(&home);
     }

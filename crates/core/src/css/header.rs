@@ -123,6 +123,12 @@ impl Standing {
         self.0 & (DEAD | BUSY) == 0 && !self.is_spread()
     }
 
+    /// Returns whether an exact css holds a unit of its group's `Uses`.
+    #[cfg(not(loom))]
+    pub(crate) const fn is_busy(self) -> bool {
+        self.0 & BUSY != 0
+    }
+
     /// Returns how many references to an exact css are out; beside a share that is being moved, one
     /// at least.
     pub(super) const fn references(self) -> u64 {
@@ -218,7 +224,7 @@ impl Header {
     }
 
     /// Returns what the value says.
-    pub(super) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         // Ordering: Relaxed: the caller has its own reference in the count, or holds the structural
         // lock and decides by an exchange.
         Standing(self.value.load(Ordering::Relaxed))

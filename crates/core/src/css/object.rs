@@ -220,8 +220,8 @@ impl<T: Send + Sync + 'static> Css<T> {
 
 impl Core {
     pub(crate) fn state(&self) -> State {
-        // Ordering: Relaxed: a statistic; decisions are taken by the count and the lock.
-        match self.stage.load(Ordering::Relaxed) {
+        // Ordering: Acquire (edge dying): who sees the css dying sees where its group's members went.
+        match self.stage.load(Ordering::Acquire) {
             0 => State::Online,
             1 => State::Dying,
             2 => State::Offline,
@@ -231,8 +231,8 @@ impl Core {
 
     /// Moves to `state`; callers hold the structural lock.
     pub(crate) fn enter(&self, state: State) {
-        // Ordering: Relaxed: as in `state`.
-        self.stage.store(state as u8, Ordering::Relaxed);
+        // Ordering: Release (edge dying): members that had to leave have left.
+        self.stage.store(state as u8, Ordering::Release);
     }
 
     /// Returns the group that shows this css, as the structural lock's owner sees it.

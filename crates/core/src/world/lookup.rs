@@ -149,9 +149,10 @@ unsafe impl Hold for Pin<'_> {
 
 /// Looks up until a reference is counted, or there is nothing to find.
 ///
-/// Twice the same css means that nobody has moved the task or published in between, and nobody may for
-/// long. Then it does as it is, if it is not dying yet; else the nearest ancestor's does, as it does for a
-/// group without a css of its own.
+/// A css that is dying, and found again in the next round, is that of a task which stays: whoever moves a
+/// task away from a group does so before the group's css die, and we have seen that (edge dying). Then the
+/// nearest ancestor's does, as it does for a group without a css of its own. One that is refused twice
+/// and not dying does as it is.
 #[cold]
 #[inline(never)]
 fn look_again_slow<S: Subsystem>(
@@ -167,8 +168,13 @@ fn look_again_slow<S: Subsystem>(
             return found;
         }
         let core = css.core_of();
-        let identity = (core.id, core.generation);
-        if before == Some(identity) && css.state() == State::Online {
+        let (identity, is_dying) = ((core.id, core.generation), css.state() != State::Online);
+        let seen = before.filter(|(seen, _)| *seen == identity);
+        if seen == Some((identity, true)) {
+            return iter::successors(css.parent(), |css| css.parent())
+                .find_map(Css::try_get_online);
+        }
+        if seen.is_some() && !is_dying {
             // The removal of its group is decided, and the task is about to be moved by the same edit.
             let found = css.try_get();
             if found.is_some() {
@@ -177,11 +183,7 @@ fn look_again_slow<S: Subsystem>(
             before = None; // released meanwhile: so the task was moved
             continue;
         }
-        if before == Some(identity) {
-            return iter::successors(css.parent(), |css| css.parent())
-                .find_map(Css::try_get_online);
-        }
-        before = Some(identity);
+        before = Some((identity, is_dying));
     }
 }
 
