@@ -51,7 +51,7 @@ use crate::{
     registry::{Engine, Owner, Tree, engine::Bound},
     sync::Arc,
     task::TaskShared,
-    world::guard,
+    world::{World, guard},
 };
 
 /// What becomes of members whose css would change by a rebind.
@@ -146,7 +146,7 @@ fn differ(bound: &Bound, target: &Hierarchy, differs: Differs) -> RebindError {
 }
 
 /// Checks everything about the controllers and the target that can be checked before anything is made.
-fn check(
+pub(crate) fn check(
     owner: &Arc<Owner>,
     tree: &Tree,
     controllers: &[&dyn AnyController],
@@ -240,56 +240,96 @@ impl Done {
 pub(crate) fn carry_out(
     engine: &Engine,
     tree: &mut Tree,
-    mut plans: Vec<Plan>,
+    plans: Vec<Plan>,
     members: MemberPolicy,
     readers: Readers,
 ) -> Result<Done, Refusal> {
-    let agreed = movers(engine, tree, &plans, members);
-    let mut transfers = match agreed {
-        Ok(transfers) => transfers,
-        Err(refusal) => {
-            give_up(engine, &mut plans);
-            return Err(refusal);
-        }
-    };
-    if readers == Readers::Awaited && guard::is_held() {
-        // A hook has kept a guard, for which we would wait for ever.
-        transfers.cancel(engine);
-        give_up(engine, &mut plans);
-        return Err(Refusal::GuardHeld);
-    }
-    let is_quiet = plans.iter().all(Plan::is_quiet);
-    let resting = let_rest(engine, tree, &plans);
-    if readers == Readers::LeftAlone {
-        tree.retired.extend(resting.iter().cloned().map(Garbage::Rest));
-    }
-    let mut world = tree.world.clone();
-    for plan in &plans {
-        plan.arm_born();
-        plan.announce();
-        world.set(plan.after.identity().index.into(), Some(Arc::clone(&plan.after.column)));
-    }
+    let change = Change::agree(engine, tree, plans, members, readers)?;
+    let (prepared, world) = change.prepare(engine, tree);
     let grace = engine.publish(tree, world);
-    plans.iter().for_each(|plan| plan.enter(tree));
-    tree.rebound();
-    if readers == Readers::Awaited {
-        engine.wait_for_readers(tree, grace);
+    Ok(prepared.settle(engine, tree, grace))
+}
+
+/// Plans that every controller agreed to: nothing can fail from here on.
+pub(crate) struct Change {
+    plans: Vec<Plan>,
+    transfers: Transfers,
+    readers: Readers,
+}
+
+/// A change that waits for its publication.
+pub(crate) struct Prepared {
+    change: Change,
+    resting: Vec<Arc<Node>>,
+}
+
+impl Change {
+    /// Finds the members that move, and has every controller agree; undoes the plans otherwise.
+    pub(crate) fn agree(
+        engine: &Engine,
+        tree: &Tree,
+        mut plans: Vec<Plan>,
+        members: MemberPolicy,
+        readers: Readers,
+    ) -> Result<Self, Refusal> {
+        let transfers = match movers(engine, tree, &plans, members) {
+            Ok(transfers) => transfers,
+            Err(refusal) => {
+                give_up(engine, &mut plans);
+                return Err(refusal);
+            }
+        };
+        if readers == Readers::Awaited && guard::is_held() {
+            // A hook has kept a guard, for which we would wait for ever.
+            transfers.cancel(engine);
+            give_up(engine, &mut plans);
+            return Err(Refusal::GuardHeld);
+        }
+        Ok(Self { plans, transfers, readers })
     }
-    plans.iter().for_each(|plan| plan.arrive(tree));
-    transfers.hold();
-    if readers == Readers::Awaited {
-        let arrived: Vec<_> = plans.iter().flat_map(|plan| plan.arrived(tree)).collect();
-        lifecycle::drain(engine, &arrived);
-        arm::make_exact(&arrived);
-        resting.iter().for_each(arm::rested);
+
+    /// Does what comes before the publication, of the world that is returned.
+    pub(crate) fn prepare(self, engine: &Engine, tree: &mut Tree) -> (Prepared, Arc<World>) {
+        let resting = let_rest(engine, tree, &self.plans);
+        if self.readers == Readers::LeftAlone {
+            tree.retired.extend(resting.iter().cloned().map(Garbage::Rest));
+        }
+        let mut world = World::clone(&tree.world);
+        for plan in &self.plans {
+            plan.arm_born();
+            plan.announce();
+            world.set(plan.after.identity().index.into(), Some(Arc::clone(&plan.after.column)));
+        }
+        (Prepared { change: self, resting }, Arc::new(world))
     }
-    transfers.attach(engine);
-    for plan in plans {
-        let (_name, _target) = (&plan.after.identity().name, plan.after.hierarchy.name());
-        crate::trace::event!(plan.operation(), subsystem = %_name, hierarchy = _target, "moved");
-        plan.complete(engine, tree);
+}
+
+impl Prepared {
+    /// Does what comes after the publication, whose grace period has that number.
+    pub(crate) fn settle(self, engine: &Engine, tree: &mut Tree, grace: u64) -> Done {
+        let Self { change: Change { plans, mut transfers, readers }, resting } = self;
+        let is_quiet = plans.iter().all(Plan::is_quiet);
+        plans.iter().for_each(|plan| plan.enter(tree));
+        tree.rebound();
+        if readers == Readers::Awaited {
+            engine.wait_for_readers(tree, grace);
+        }
+        plans.iter().for_each(|plan| plan.arrive(tree));
+        transfers.hold();
+        if readers == Readers::Awaited {
+            let arrived: Vec<_> = plans.iter().flat_map(|plan| plan.arrived(tree)).collect();
+            lifecycle::drain(engine, &arrived);
+            arm::make_exact(&arrived);
+            resting.iter().for_each(arm::rested);
+        }
+        transfers.attach(engine);
+        for plan in plans {
+            let (_name, _target) = (&plan.after.identity().name, plan.after.hierarchy.name());
+            crate::trace::event!(plan.operation(), subsystem = %_name, hierarchy = _target, "moved");
+            plan.complete(engine, tree);
+        }
+        Done { transfers, is_quiet }
     }
-    Ok(Done { transfers, is_quiet })
 }
 
 /// Lets the armed groups rest that lose a css, or gain one that somebody may be counting near.

@@ -24,7 +24,7 @@ use crate::{
     },
     sync::{Arc, Ordering, thread},
     task::{self, TaskShared},
-    world::guard,
+    world::{World, guard},
 };
 
 /// Who reclaims for a registry.
@@ -164,7 +164,7 @@ impl Engine {
         let departed = self.bury_departed(&mut tree);
         let armed = arm::arm_emptied(self, &mut tree, HOLD);
         if !tree.retired.is_empty() {
-            let world = tree.world.clone();
+            let world = World::clone(&tree.world);
             self.publish(&mut tree, world);
         }
         let mut garbage = std::mem::take(&mut tree.ripe);
@@ -251,7 +251,7 @@ impl Engine {
 
     pub(crate) fn synchronize(&self) -> Result<(), StructuralError> {
         let mut tree = self.structure("synchronize", the_registry)?;
-        let world = tree.world.clone();
+        let world = World::clone(&tree.world);
         let number = self.publish(&mut tree, world);
         drop(tree);
         self.wait(|tree| tree.graces.is_closed(number));
@@ -399,7 +399,7 @@ mod tests {
     /// Publishes the world as it is, and waits for the readers of the one before.
     fn republish(engine: &Engine) -> Result<(), StructuralError> {
         let mut tree = engine.structure("test", the_registry)?;
-        let world = tree.world.clone();
+        let world = World::clone(&tree.world);
         let number = engine.publish(&mut tree, world);
         engine.wait_for_readers(&mut tree, number);
         assert!(tree.graces.is_closed(number));

@@ -99,7 +99,8 @@ pub(crate) struct Tree {
     pub(crate) retired: Vec<Garbage>,
     /// What waits for no reader any more, and for the next pass: it is dropped under no lock.
     pub(crate) ripe: Vec<Garbage>,
-    pub(crate) world: World,
+    /// The current world, kept beside it to make the next from.
+    pub(crate) world: Arc<World>,
     pub(crate) last_id: BTreeMap<&'static str, u64>,
     /// The last handle is gone.
     pub(crate) is_closed: bool,
@@ -253,8 +254,11 @@ impl Engine {
     }
 
     /// Makes `world` current and opens the grace period of the one before; returns its number.
-    pub(crate) fn publish(&self, tree: &mut Tree, world: World) -> u64 {
-        tree.world = world.clone();
+    pub(crate) fn publish(&self, tree: &mut Tree, world: impl Into<Arc<World>>) -> u64 {
+        let world = world.into();
+        let before = std::mem::replace(&mut tree.world, Arc::clone(&world));
+        // Not the last: the swap returns it.
+        drop(before);
         let old = self.views.swap(world);
         let garbage = std::mem::take(&mut tree.retired);
         self.counts.grace_periods.add(1);
@@ -351,7 +355,7 @@ impl Tree {
             graces: Graces::new(),
             retired: Vec::new(),
             ripe: Vec::new(),
-            world: World::default(),
+            world: Arc::new(World::default()),
             last_id: BTreeMap::new(),
             is_closed: false,
         }

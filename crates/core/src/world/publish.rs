@@ -89,8 +89,8 @@ impl Views {
     }
 
     /// Makes `world` current and returns the one before; callers hold the structural lock.
-    pub(crate) fn swap(&self, world: World) -> Replaced {
-        let world = Arc::new(world);
+    pub(crate) fn swap(&self, world: impl Into<Arc<World>>) -> Replaced {
+        let world = world.into();
         let current = cache::pointer(&world);
         self.door.shut();
         let world = self.slot.swap(world);
