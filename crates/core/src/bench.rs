@@ -1,10 +1,21 @@
 //! What the benches measure and nobody can ask for otherwise; no part of the API.
 
-use crate::css::{
-    header::Counting,
-    refcount,
-    switch::{self, Counted},
-    thread,
+use crate::{
+    controller::{AnyController, sealed::Part},
+    css::{
+        header::Counting,
+        refcount,
+        switch::{self, Counted},
+        thread,
+    },
+    hierarchy::Hierarchy,
+    rebind::{
+        self, Change, MemberPolicy, Plan, Readers,
+        shape::{self, Mapping},
+    },
+    registry::engine::Bound,
+    sync::Arc,
+    world::lookup,
 };
 
 /// Counts without css, to be killed together.
@@ -60,4 +71,66 @@ impl Drop for Batch {
             thread::domain().give_back_id(*id);
         }
     }
+}
+
+/// A step of a rebind that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// The structural lock was taken, and the call found in order.
+    Begun,
+    /// The trees were compared.
+    Compared,
+    /// The column was built.
+    Planned,
+    /// The places of all tasks were compared.
+    Agreed,
+    /// What else comes before the publication was done.
+    Prepared,
+    /// The world was published.
+    Published,
+    /// The rest was done, the wait for readers included, and the lock let go.
+    Settled,
+}
+
+/// Does what [`Controller::rebind`](crate::Controller::rebind) does without options, and says when each
+/// step is done; returns false, and changes nothing, where that would refuse.
+///
+/// `done` runs under the structural lock, but for the last time.
+pub fn rebind(
+    controller: &dyn AnyController,
+    target: &Hierarchy,
+    mut done: impl FnMut(Step),
+) -> bool {
+    let Part { owner, .. } = controller.part();
+    let (engine, hier) = (&owner.engine, target.hier());
+    let Ok(mut tree) = engine.structure("rebind", || target.name()) else { return false };
+    let Ok(bound) = rebind::check(owner, &tree, &[controller], target) else { return false };
+    done(Step::Begun);
+    let compare = |bound: &Bound| shape::compare(&bound.hierarchy, hier, &Mapping::default());
+    let Some(Ok(images)) = bound.first().map(compare) else { return false };
+    done(Step::Compared);
+    let images = Arc::new(images);
+    let plans = bound.iter().map(|bound| Plan::rebind(bound, hier, &images)).collect();
+    done(Step::Planned);
+    let (members, readers) = (MemberPolicy::Refuse, Readers::Awaited);
+    let Ok(change) = Change::agree(engine, &tree, plans, members, readers) else {
+        return false;
+    };
+    done(Step::Agreed);
+    let (prepared, world) = change.prepare(engine, &mut tree);
+    done(Step::Prepared);
+    let grace = engine.publish(&mut tree, world);
+    done(Step::Published);
+    let settled = prepared.settle(engine, &mut tree, grace);
+    drop(tree);
+    settled.finish(engine);
+    done(Step::Settled);
+    true
+}
+
+/// Returns how many lookups of a task's css the calling thread could not do the fast way.
+#[must_use]
+pub fn slow_lookups() -> u64 {
+    lookup::slow_lookups()
 }

@@ -50,7 +50,7 @@ pub(crate) fn register<S: Subsystem>(
     let bound = Bound {
         instance: Arc::clone(&registered) as _,
         hierarchy: Arc::clone(&tree.default),
-        column: Arc::new(Column::empty(key, tree.default.index)),
+        column: Arc::new(Column::empty(registered.identity().mark, tree.default.index)),
         unfreed: 0,
         is_registered: true,
     };

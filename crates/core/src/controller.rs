@@ -16,11 +16,14 @@ use crate::{
     rebind::{self, RebindOptions},
     registry::{Engine, Owner},
     subsystem::{Migration, Subsystem},
-    sync::{Arc, OnceLock},
+    sync::{Arc, AtomicU64, OnceLock, Ordering},
     task::Member,
     units::SubsystemId,
-    world::{guard::ReadGuard, publish::Views},
+    world::guard::ReadGuard,
 };
+
+/// The mark of the next controller; 2^64 are never made.
+static MARKS: AtomicU64 = AtomicU64::new(0);
 
 /// A subsystem as registered: bound to one hierarchy, or to none.
 ///
@@ -45,6 +48,8 @@ pub(crate) struct Registered<S: Subsystem> {
 pub(crate) struct Identity {
     /// Unique in the registry, never reused.
     pub(crate) key: u64,
+    /// Unique in the process: columns have it.
+    pub(crate) mark: u64,
     /// The column's index; reused once the controller's last css is freed.
     pub(crate) index: u8,
     pub(crate) name: String,
@@ -249,13 +254,13 @@ impl<S: Subsystem> Controller<S> {
     }
 
     #[inline]
-    pub(crate) fn key(&self) -> u64 {
-        self.registered.identity.key
+    pub(crate) fn mark(&self) -> u64 {
+        self.registered.identity.mark
     }
 
     #[inline]
-    pub(crate) fn views(&self) -> &Arc<Views> {
-        &self.engine().views
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
     }
 
     fn engine(&self) -> &Engine {
@@ -319,7 +324,9 @@ impl<S: Subsystem> fmt::Debug for Controller<S> {
 
 impl<S: Subsystem> Registered<S> {
     pub(crate) fn new(subsystem: S, key: u64, index: u8, name: String) -> Self {
-        Self { identity: Identity { key, index, name }, subsystem, files: OnceLock::new() }
+        // Ordering: Relaxed: a number of one's own, and nothing else.
+        let mark = MARKS.fetch_add(1, Ordering::Relaxed);
+        Self { identity: Identity { key, mark, index, name }, subsystem, files: OnceLock::new() }
     }
 }
 

@@ -236,6 +236,11 @@ impl Task {
         &self.owner.engine.views
     }
 
+    #[inline]
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.owner.engine
     }

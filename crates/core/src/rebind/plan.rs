@@ -62,7 +62,7 @@ impl Plan {
     ) -> Result<Self, BirthError> {
         let live = "checked by the caller, under the structural lock";
         let (source, root) = (before.hierarchy.root().expect(live), target.root().expect(live));
-        let column = Column::empty(before.identity().key, target.index);
+        let column = Column::empty(before.identity().mark, target.index);
         column.set(ROOT, before.column.get(ROOT));
         let mut plan = Self::new(before, target, column, Some(Sight::Bound));
         plan.movers = Arc::new(Images::of_roots(Arc::clone(&source), Arc::clone(&root)));
@@ -83,7 +83,7 @@ impl Plan {
 
     /// Plans that every css goes to its group's counterpart in `target`.
     pub(crate) fn rebind(before: &Bound, target: &Arc<Hier>, images: &Arc<Images>) -> Self {
-        let column = Column::empty(before.identity().key, target.index);
+        let column = Column::empty(before.identity().mark, target.index);
         for (node, image) in images.pairs() {
             column.set(image.index, before.column.get(node.index));
         }

@@ -73,7 +73,6 @@ pub(crate) struct Laggards(Vec<(Arc<Slot>, u64)>);
 /// A lookup under way: the world stays.
 #[derive(Debug)]
 pub(crate) struct Pin<'c> {
-    cache: &'c Cache,
     _lookup: Lookup<'c>,
     world: &'c World,
 }
@@ -214,7 +213,7 @@ impl Cache {
         // SAFETY: by invariant 2 it is null, or was current after we said that we are in a lookup; by
         // invariant 3 it is not freed before `lookup` is dropped (edge pin↔replace).
         let world = unsafe { current.as_ref() }?;
-        Some(Pin { cache: self, _lookup: lookup, world })
+        Some(Pin { _lookup: lookup, world })
     }
 
     #[inline]
@@ -223,15 +222,10 @@ impl Cache {
     }
 }
 
-impl<'c> Pin<'c> {
+impl Pin<'_> {
     #[inline]
     pub(crate) fn world(&self) -> &World {
         self.world
-    }
-
-    #[inline]
-    pub(crate) fn cache(&self) -> &'c Cache {
-        self.cache
     }
 }
 

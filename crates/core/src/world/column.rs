@@ -37,7 +37,7 @@ pub(crate) const ROOT: u32 = 0;
 /// The css ids of one controller on one hierarchy, by group index.
 #[derive(Debug)]
 pub(crate) struct Column {
-    /// The controller whose css these are; never reused.
+    /// The mark of the controller whose css these are; no other of the process has it.
     pub(crate) controller: u64,
     /// The hierarchy's index; see [`Hierarchies`](crate::hierarchy).
     pub(crate) hierarchy: u32,
@@ -166,9 +166,11 @@ impl Place {
 /// Returns the segment of `index`, and its offset there.
 #[inline]
 fn locate(index: u32) -> (usize, usize) {
-    let unit = index as usize / FIRST + 1;
-    let segment = unit.ilog2() as usize;
-    (segment, index as usize - FIRST * ((1 << segment) - 1))
+    // Segments of doubling size, put one behind the other after a gap as long as the first: each begins
+    // at a power of two.
+    let position = index as usize + FIRST;
+    let begin = position.ilog2();
+    ((begin - FIRST.ilog2()) as usize, position ^ 1 << begin)
 }
 
 fn empty(length: usize) -> Box<[AtomicU32]> {

@@ -144,11 +144,6 @@ unsafe impl Hold for ReadGuard<'_> {
     fn world(&self) -> &World {
         &self.view
     }
-
-    #[inline]
-    fn views(&self) -> &Arc<Views> {
-        self.views
-    }
 }
 
 impl Drop for ReadGuard<'_> {

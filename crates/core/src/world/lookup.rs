@@ -10,7 +10,7 @@
 //!
 //! Edges `column` and `place`: see `world/column.rs`. Edge `publish`: see `world/publish.rs`.
 
-use std::iter;
+use std::{cell::Cell, iter};
 
 use crate::{
     controller::Controller,
@@ -26,9 +26,18 @@ use crate::{
         cache::{Cache, Pin},
         column::Column,
         guard::ReadGuard,
-        publish::Views,
     },
 };
+
+thread_local! {
+    static SLOW: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Returns how many lookups of the calling thread took a guard where a cache is to do without, or had to
+/// look again.
+pub(crate) fn slow_lookups() -> u64 {
+    SLOW.get()
+}
 
 /// Something that keeps a world and everything that it shows.
 ///
@@ -39,21 +48,19 @@ use crate::{
 pub(crate) unsafe trait Hold {
     /// The world that is kept.
     fn world(&self) -> &World;
-    /// Where it was current.
-    fn views(&self) -> &Arc<Views>;
 }
 
 /// Returns the controller's column; its css are of the controller's type.
 ///
-/// A column remembers the controller it was made by, whose id is never reused.
+/// A column remembers the controller that it was made for by a mark that no other has in this process. So
+/// whoever finds it in a world has found a controller of that world's registry.
 #[inline]
 pub(crate) fn column<'h, S: Subsystem>(
     hold: &'h impl Hold,
     controller: &Controller<S>,
 ) -> Option<&'h Column> {
     let column = hold.world().columns.get(controller.index())?.as_deref()?;
-    let is_its_own = column.controller == controller.key();
-    (is_its_own && Arc::ptr_eq(hold.views(), controller.views())).then_some(column)
+    (column.controller == controller.mark()).then_some(column)
 }
 
 /// Returns the css of the group where `task` sits; see [`ReadGuard::task_css`].
@@ -64,7 +71,7 @@ pub(crate) fn task_css<'h, S: Subsystem>(
     task: &Task,
 ) -> Option<&'h Css<S::State>> {
     let column = column(hold, controller)?;
-    if !Arc::ptr_eq(hold.views(), task.views()) {
+    if !Arc::ptr_eq(controller.owner(), task.owner()) {
         return None;
     }
     let id = column.resolve(|| task.place(column.hierarchy))?;
@@ -129,6 +136,7 @@ impl Cache {
         controller: &Controller<S>,
         task: &Task,
     ) -> Option<CssRef<S::State>> {
+        SLOW.set(SLOW.get() + 1);
         let is_native = Arc::ptr_eq(self.views(), task.views());
         if is_native { task.css(controller) } else { None }
     }
@@ -139,11 +147,6 @@ unsafe impl Hold for Pin<'_> {
     #[inline]
     fn world(&self) -> &World {
         Self::world(self)
-    }
-
-    #[inline]
-    fn views(&self) -> &Arc<Views> {
-        self.cache().views()
     }
 }
 
@@ -159,6 +162,7 @@ fn look_again_slow<S: Subsystem>(
     controller: &Controller<S>,
     task: &Task,
 ) -> Option<CssRef<S::State>> {
+    SLOW.set(SLOW.get() + 1);
     let mut before = None;
     loop {
         let guard = ReadGuard::new(task.views());
