@@ -191,12 +191,11 @@ impl Node {
 
     /// Sets the same; callers hold the structural lock.
     pub(crate) fn set_enables(&self, controller: u8, enables: bool) {
-        // Ordering: Relaxed: see `enables`.
-        if enables {
-            self.subtree.fetch_or(1 << controller, Ordering::Relaxed);
-        } else {
-            self.subtree.fetch_and(!(1 << controller), Ordering::Relaxed);
-        }
+        // Ordering: Relaxed: see `enables`; nobody else stores to it meanwhile.
+        let before = self.subtree.load(Ordering::Relaxed);
+        let bit = 1 << controller;
+        let after = if enables { before | bit } else { before & !bit };
+        self.subtree.store(after, Ordering::Relaxed);
     }
 
     /// Enables what `other` does; callers hold the structural lock.
@@ -207,6 +206,14 @@ impl Node {
 
     pub(crate) fn name(&self) -> Arc<str> {
         Arc::clone(&self.name.lock())
+    }
+
+    /// Returns whether `other`, of another hierarchy, has the same name; callers hold the structural lock,
+    /// and so are alone in taking two of these locks.
+    pub(crate) fn is_namesake(&self, other: &Self) -> bool {
+        debug_assert!(!std::ptr::eq(self, other), "a group is its own namesake");
+        let name = self.name.lock();
+        **name == **other.name.lock()
     }
 
     /// Returns the path as of now; a rename above may come between two components.

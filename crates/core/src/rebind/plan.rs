@@ -84,8 +84,8 @@ impl Plan {
     /// Plans that every css goes to its group's counterpart in `target`.
     pub(crate) fn rebind(before: &Bound, target: &Arc<Hier>, images: &Arc<Images>) -> Self {
         let column = Column::empty(before.identity().mark, target.index);
-        for (node, image) in images.pairs() {
-            column.set(image.index, before.column.get(node.index));
+        for (index, image) in images.indexes() {
+            column.set(*image, before.column.get(*index));
         }
         let mut plan = Self::new(before, target, column, Some(Sight::Rebound));
         (plan.movers, plan.carries_enables) = (Arc::clone(images), true);

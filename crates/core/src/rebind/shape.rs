@@ -16,6 +16,8 @@ use crate::{cgroup::Node, hierarchy::Hier, sync::Arc};
 pub(crate) struct Images {
     /// By the index of the first.
     pairs: Vec<Option<(Arc<Node>, Arc<Node>)>>,
+    /// The indexes of all: what a column is built from, without a look at any group.
+    indexes: Vec<(u32, u32)>,
     /// Those of which one or the other was armed as they were compared.
     armed: Vec<(Arc<Node>, Arc<Node>)>,
 }
@@ -53,7 +55,8 @@ pub(crate) struct Differs {
 impl Images {
     /// Returns nothing but two roots.
     pub(crate) fn of_roots(source: Arc<Node>, target: Arc<Node>) -> Self {
-        Self { pairs: vec![Some((source, target))], armed: Vec::new() }
+        let indexes = vec![(source.index, target.index)];
+        Self { pairs: vec![Some((source, target))], indexes, armed: Vec::new() }
     }
 
     /// Returns the counterpart of the group at `index`.
@@ -66,6 +69,11 @@ impl Images {
         self.pairs.iter().flatten()
     }
 
+    /// Returns the indexes of groups and their counterparts.
+    pub(crate) fn indexes(&self) -> &[(u32, u32)] {
+        &self.indexes
+    }
+
     /// Returns those of which one or the other was armed as they were compared.
     pub(crate) fn armed(&self) -> &[(Arc<Node>, Arc<Node>)] {
         &self.armed
@@ -75,6 +83,7 @@ impl Images {
         if node.is_armed() || image.is_armed() {
             self.armed.push((Arc::clone(&node), Arc::clone(&image)));
         }
+        self.indexes.push((node.index, image.index));
         let index = node.index as usize;
         if self.pairs.len() <= index {
             self.pairs.resize_with(index + 1, || None);
@@ -152,7 +161,7 @@ fn match_children(node: &Node, image: &Arc<Node>, mapping: &Mapping) -> Result<P
 
 fn are_named_alike(children: &[Arc<Node>], candidates: &[Arc<Node>]) -> bool {
     children.len() == candidates.len()
-        && children.iter().zip(candidates).all(|(one, other)| *one.name() == *other.name())
+        && children.iter().zip(candidates).all(|(one, other)| one.is_namesake(other))
 }
 
 impl fmt::Debug for Images {
