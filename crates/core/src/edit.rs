@@ -285,7 +285,7 @@ impl Drafting<'_> {
                 return Err(RemoveError::Busy { cgroup: node.path(), members, children }.into());
             }
         }
-        let moves = migrate::prepare(&self.owner.engine, tree, &joins);
+        let moves = migrate::prepare(&self.owner.engine, tree, joins);
         moves.map_err(|veto| AttachError::from(veto).into())
     }
 }

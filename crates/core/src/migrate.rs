@@ -17,6 +17,7 @@ use crate::{
     registry::{Engine, Tree, engine::Structure},
     sync::Arc,
     task::{Task, TaskShared},
+    units::TaskId,
     world::column::ROOT,
 };
 
@@ -25,14 +26,16 @@ use crate::{
 pub(crate) struct Transfers {
     ways: Vec<Way>,
     by_ends: HashMap<(CssId, CssId), usize>,
-    /// Who goes, and which way, in the order in which controllers are asked.
-    moved: Vec<(Arc<TaskShared>, usize)>,
+    tasks: Vec<Arc<TaskShared>>,
+    /// Which of them goes, and which way, in the order in which controllers are asked.
+    moved: Vec<(usize, usize)>,
     /// Who is asked to freeze, or no longer, as it went from group to group.
     asked: Vec<Arc<TaskShared>>,
 }
 
 /// From one css to another of the same controller.
 struct Way {
+    ends: (CssId, CssId),
     instance: Arc<dyn Instance>,
     source: Pin,
     target: Pin,
@@ -57,20 +60,33 @@ impl Transfers {
         if ends.0 == ends.1 {
             return;
         }
-        let way = self.by_ends.get(&ends).copied().or_else(|| {
+        let way = self.likely_way(ends).or_else(|| self.by_ends.get(&ends).copied());
+        let way = way.or_else(|| {
             let (source, target) = (Pin::new(tree.css(ends.0)?), Pin::new(tree.css(ends.1)?));
-            self.ways.push(Way { instance: Arc::clone(instance), source, target });
+            self.ways.push(Way { ends, instance: Arc::clone(instance), source, target });
             self.by_ends.insert(ends, self.ways.len() - 1);
             Some(self.ways.len() - 1)
         });
-        self.moved.extend(way.map(|way| (Arc::clone(task), way)));
+        let Some(way) = way else { return };
+        if !self.tasks.last().is_some_and(|last| Arc::ptr_eq(last, task)) {
+            self.tasks.push(Arc::clone(task));
+        }
+        self.moved.push((self.tasks.len() - 1, way));
+    }
+
+    /// Returns the way after the last one, the first again after all: members that go together take the
+    /// ways of their controllers in turn.
+    fn likely_way(&self, ends: (CssId, CssId)) -> Option<usize> {
+        let (_, last) = self.moved.last()?;
+        let next = if last + 1 < self.ways.len() { last + 1 } else { 0 };
+        (self.ways.get(next)?.ends == ends).then_some(next)
     }
 
     /// Asks every controller; on a refusal cancels those that had agreed, in order.
     pub(crate) fn agree(&self, engine: &Engine) -> Result<(), Veto> {
         for (index, (task, way)) in self.moved.iter().enumerate() {
             let way = &self.ways[*way];
-            if let Err(cause) = way.run(Move::Can, task) {
+            if let Err(cause) = way.run(Move::Can, &self.tasks[*task]) {
                 self.cancel_first(engine, index);
                 let cgroup = way.target.css().core().group().path();
                 let subsystem = way.instance.identity().name.clone();
@@ -82,7 +98,7 @@ impl Transfers {
 
     fn cancel_first(&self, engine: &Engine, count: usize) {
         for (task, way) in &self.moved[..count] {
-            engine.tolerate("cancel", self.ways[*way].run(Move::Cancel, task));
+            engine.tolerate("cancel", self.ways[*way].run(Move::Cancel, &self.tasks[*task]));
         }
     }
 
@@ -111,13 +127,13 @@ impl Transfers {
         self.run(engine, "post_attach", Move::Post);
         freeze::tell_each(engine, self.asked);
         // Perhaps the last to hold a subsystem or a task that has gone meanwhile.
-        engine.drop_each(self.moved);
+        engine.drop_each(self.tasks);
         engine.drop_each(self.ways);
     }
 
     fn run(&self, engine: &Engine, hook: &'static str, step: Move) {
         for (task, way) in &self.moved {
-            engine.tolerate(hook, self.ways[*way].run(step, task));
+            engine.tolerate(hook, self.ways[*way].run(step, &self.tasks[*task]));
         }
     }
 }
@@ -134,6 +150,12 @@ struct Step {
     task: Arc<TaskShared>,
     source: u32,
     target: Arc<Node>,
+}
+
+impl Step {
+    fn has_target_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.target, &other.target)
+    }
 }
 
 /// Refuses tasks of another registry.
@@ -155,31 +177,45 @@ pub(crate) fn check_native(
 pub(crate) fn prepare(
     engine: &Engine,
     tree: &mut Tree,
-    joins: &[(Arc<TaskShared>, Arc<Node>)],
+    joins: Vec<(Arc<TaskShared>, Arc<Node>)>,
 ) -> Result<Moves, Veto> {
-    let mut moves = Moves::default();
-    let mut named = HashSet::with_capacity(joins.len());
-    for joins in joins.chunk_by(|one, other| Arc::ptr_eq(&one.1, &other.1)) {
-        let Some((_, target)) = joins.first() else { continue };
-        let bound = tree.bound_to(&target.hierarchy);
-        let hierarchy = target.hierarchy.index;
-        for (task, _) in joins {
-            let source = task.place(hierarchy);
-            if source == target.index || !named.insert((task.member.id, hierarchy)) {
-                continue;
-            }
-            for bound in &*bound {
-                let ends = bound.column.get(source).zip(bound.column.get(target.index));
-                if let Some(ends) = ends {
-                    moves.transfers.add(tree, &bound.instance, task, ends);
-                }
-            }
-            let (task, target) = (Arc::clone(task), Arc::clone(target));
-            moves.steps.push(Step { task, source, target });
+    let again = named_again(&joins);
+    let mut steps = Vec::with_capacity(joins.len());
+    let steps_of = joins.into_iter().enumerate().filter(|(number, _)| !again.contains(number));
+    for (_, (task, target)) in steps_of {
+        let source = task.place(target.hierarchy.index);
+        if source != target.index {
+            steps.push(Step { task, source, target });
         }
     }
-    moves.transfers.agree(engine)?;
-    Ok(moves)
+    let mut transfers = Transfers::default();
+    for steps in steps.chunk_by(Step::has_target_of) {
+        let Some(Step { target, .. }) = steps.first() else { continue };
+        let bound = tree.bound_to(&target.hierarchy);
+        for Step { task, source, .. } in steps {
+            for bound in &*bound {
+                let ends = bound.column.get(*source).zip(bound.column.get(target.index));
+                if let Some(ends) = ends {
+                    transfers.add(tree, &bound.instance, task, ends);
+                }
+            }
+        }
+    }
+    transfers.agree(engine)?;
+    Ok(Moves { steps, transfers })
+}
+
+/// Returns the numbers of the joins whose task is named before for the same hierarchy.
+fn named_again(joins: &[(Arc<TaskShared>, Arc<Node>)]) -> HashSet<usize> {
+    let named = joins.iter().enumerate();
+    let mut named: Vec<_> = named
+        .map(|(number, (task, node))| (task.member.id, node.hierarchy.index, number))
+        .collect();
+    // Mostly in order already, and all different.
+    named.sort_unstable();
+    let is_again =
+        |pair: &&[(TaskId, u32, usize)]| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1);
+    named.windows(2).filter(is_again).map(|pair| pair[1].2).collect()
 }
 
 /// Takes a migration back that every controller agreed to.
@@ -191,25 +227,30 @@ pub(crate) fn cancel(engine: &Engine, moves: &Moves) {
 pub(crate) fn commit(engine: &Engine, tree: &mut Tree, moves: Moves) -> Transfers {
     let Moves { steps, mut transfers } = moves;
     let moves = engine.moves.lock();
-    for steps in steps.chunk_by(|one, other| Arc::ptr_eq(&one.target, &other.target)) {
+    for steps in steps.chunk_by(Step::has_target_of) {
         let Some(Step { target, .. }) = steps.first() else { continue };
         arm::disarm(engine, tree, target);
         let hier = &target.hierarchy;
+        // Members that go together mostly come from one group.
+        let mut left: (u32, Option<Arc<Node>>) = (ROOT, None);
         for Step { task, source, .. } in steps {
             task.move_to(hier.index, target.index);
             // First there, then not here: a common ancestor is populated all the while.
             if target.index != ROOT {
                 target.add_member(task);
             }
-            let old = hier.group(*source).filter(|_| *source != ROOT);
-            let was_asked = old.as_ref().is_some_and(|old| old.freeze.is_in_effect());
+            if left.0 != *source {
+                left = (*source, hier.group(*source).filter(|_| *source != ROOT));
+            }
+            let old = left.1.as_ref();
+            let was_asked = old.is_some_and(|old| old.freeze.is_in_effect());
             let is_asked = target.freeze.is_in_effect();
             if is_asked != was_asked && task.freezing.ask(is_asked) {
                 transfers.asked.push(Arc::clone(task));
             }
             if let Some(old) = old {
                 old.remove_member(task);
-                arm::emptied(tree, &old);
+                arm::emptied(tree, old);
             }
         }
     }

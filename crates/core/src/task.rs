@@ -273,7 +273,7 @@ pub(crate) fn attach(tasks: &[&Task], cgroup: &Cgroup) -> Result<(), AttachError
         return Err(AttachError::Removed { task, cgroup });
     }
     let joins: Vec<_> = tasks.iter().map(|task| task.joins(node)).collect();
-    let moves = migrate::prepare(engine, &mut tree, &joins)?;
+    let moves = migrate::prepare(engine, &mut tree, joins)?;
     let transfers = migrate::commit(engine, &mut tree, moves);
     migrate::finish(engine, tree, transfers);
     Ok(())
@@ -288,14 +288,15 @@ pub(crate) fn attach_by_id(id: u64, cgroup: &Cgroup) -> Result<bool, AttachError
     }
     let tasks = engine.tasks.lock();
     let found = tasks.iter().find(|(_, task)| task.member.id.get() == id);
-    let joins = found.map(|(_, task)| (Arc::clone(task), Arc::clone(node)));
+    let found = found.map(|(_, task)| Arc::clone(task));
     drop(tasks);
-    let Some(joins) = joins else { return Ok(false) };
-    let moves = migrate::prepare(engine, &mut tree, std::slice::from_ref(&joins))?;
+    let Some(task) = found else { return Ok(false) };
+    let joins = vec![(Arc::clone(&task), Arc::clone(node))];
+    let moves = migrate::prepare(engine, &mut tree, joins)?;
     let transfers = migrate::commit(engine, &mut tree, moves);
     migrate::finish(engine, tree, transfers);
     // The task may have ended meanwhile: then this is the last to hold its cancel callback.
-    engine.drop_each([joins]);
+    engine.drop_each([task]);
     Ok(true)
 }
 

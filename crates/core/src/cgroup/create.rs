@@ -92,7 +92,7 @@ fn make_with(
     check_child(tree, parent, name, |_| 0)?;
     let (child, _) = bear(engine, tree, parent, name, (&controllers, !tasks.is_empty()))?;
     let joins: Vec<_> = tasks.iter().map(|task| task.joins(&child)).collect();
-    match migrate::prepare(engine, tree, &joins) {
+    match migrate::prepare(engine, tree, joins) {
         Ok(moves) => {
             show(engine, tree, &child);
             Ok((child, moves))
