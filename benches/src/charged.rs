@@ -8,16 +8,17 @@ use crate::{forest::manual, pair::Pair};
 
 /// Counts one thing and one kind of event.
 #[derive(Debug)]
-struct Charged;
+pub(crate) struct Charged;
 
 /// What is counted in a group.
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     usage: Counter,
     events: Tally<1>,
 }
 
-const UNITS: Resource<State> = Resource::new("charged.max", |state: &State| &state.usage);
+pub(crate) const UNITS: Resource<State> =
+    Resource::new("charged.max", |state: &State| &state.usage);
 
 impl Subsystem for Charged {
     type State = State;

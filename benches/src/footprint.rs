@@ -1,7 +1,9 @@
-//! What groups, counting cells and notices cost in memory.
+//! What is measured in a process of its own: what groups, counting cells and notices cost in memory; and
+//! rebinds.
 //!
-//! Each figure is the growth of a process's resident memory, to be taken in a fresh process: what was
-//! freed before would be used again.
+//! A figure of memory is the growth of a process's resident memory, to be taken in a fresh process: what was
+//! freed before would be used again. A rebind walks over thousands of groups, and what else the process
+//! keeps would be in its way.
 
 use std::{hint::black_box, sync::Barrier, thread};
 
@@ -10,6 +12,7 @@ use fief_core::{Cgroup, Controller};
 use crate::{
     forest::{Empty, Forest, manual},
     lifecycle::refusal,
+    rebound,
     statistic::median,
     system::resident,
 };
@@ -23,11 +26,13 @@ pub enum Subject {
     Armed,
     /// The counting cells of many threads.
     Cells,
+    /// The parts of rebinds of many groups, and moves of many members.
+    Rebinds,
 }
 
 impl Subject {
     /// Every subject.
-    pub const ALL: [Self; 3] = [Self::Groups, Self::Armed, Self::Cells];
+    pub const ALL: [Self; 4] = [Self::Groups, Self::Armed, Self::Cells, Self::Rebinds];
 
     /// Returns the names of its figures.
     #[must_use]
@@ -36,6 +41,7 @@ impl Subject {
             Self::Groups => &["group"],
             Self::Armed => &["group, armed", "waiting notice"],
             Self::Cells => &["cells, clustered", "cells, all", "refused, 64 threads"],
+            Self::Rebinds => rebound::FIGURES,
         }
     }
 
@@ -50,6 +56,7 @@ impl Subject {
                 vec![group, per_notice(&forest)]
             }
             Self::Cells => cells(),
+            Self::Rebinds => rebound::figures(),
         }
     }
 }

@@ -12,6 +12,14 @@ use fief_core::{
 #[derive(Debug)]
 pub struct Empty(String);
 
+impl Empty {
+    /// Returns one of that name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
 impl Subsystem for Empty {
     type State = ();
 
@@ -94,7 +102,7 @@ impl Forest {
         hierarchy.root().set_notify_on_release(notify).expect("the root is online");
         let controllers: Vec<_> = (0..subsystems)
             .map(|number| {
-                let empty = Empty(format!("empty{number}"));
+                let empty = Empty::new(&format!("empty{number}"));
                 let controller = registry.register(empty).expect("the name is free");
                 controller.bind(&hierarchy).expect("no groups yet");
                 controller

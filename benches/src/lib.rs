@@ -17,6 +17,8 @@ pub mod handed;
 pub mod charged;
 pub mod armed;
 pub mod lifecycle;
+pub mod rebound;
+pub mod around;
 pub mod farewell;
 pub mod notices;
 pub mod footprint;

@@ -43,6 +43,8 @@ pub enum Unit {
     Nanoseconds,
     /// Memory, in bytes.
     Bytes,
+    /// How often something happens.
+    Count,
 }
 
 /// The answer to a question.
@@ -88,7 +90,7 @@ const fn question(
 pub const QUESTIONS: &[Question] = {
     use Peer::{Budget, Figure};
     use Target::{AtMost, NoMore};
-    use Unit::{Bytes, Nanoseconds as Time};
+    use Unit::{Bytes, Count, Nanoseconds as Time};
     const FIFTH: Option<Target> = Some(AtMost(0.2));
     const BUDGET: Option<Target> = Some(AtMost(1.0));
     &[
@@ -213,6 +215,66 @@ pub const QUESTIONS: &[Question] = {
             Some(AtMost(0.6)),
         ),
         question("Cache::css+drop / Arc", Time, "cached", Figure("arc"), Some(AtMost(0.5))),
+        question(
+            "rebind of 10,000 groups, publication / 1 µs",
+            Time,
+            "publication",
+            Budget(1e3),
+            BUDGET,
+        ),
+        question(
+            "rebind of 10,000 groups, preparation / 100 µs",
+            Time,
+            "preparation",
+            Budget(1e5),
+            BUDGET,
+        ),
+        question("rebind of 10,000 groups, check / 2 ms", Time, "check", Budget(2e6), BUDGET),
+        question("rebind of 10,000 groups, all / 5 ms", Time, "rebind", Budget(5e6), BUDGET),
+        question(
+            "rebind, 3 levels, publication / 1 µs",
+            Time,
+            "publication, deep",
+            Budget(1e3),
+            BUDGET,
+        ),
+        question(
+            "rebind, 3 levels, preparation / 100 µs",
+            Time,
+            "preparation, deep",
+            Budget(1e5),
+            BUDGET,
+        ),
+        question("rebind, 3 levels, check / 2 ms", Time, "check, deep", Budget(2e6), BUDGET),
+        question("rebind, 3 levels, all / 5 ms", Time, "rebind, deep", Budget(5e6), BUDGET),
+        question(
+            "rebind with 10,000 members / without",
+            Time,
+            "rebind, members",
+            Figure("rebind"),
+            Some(AtMost(1.25)),
+        ),
+        question(
+            "attach of 10,000, 2 controllers, each / 300 ns",
+            Time,
+            "attach",
+            Budget(300.0),
+            BUDGET,
+        ),
+        question(
+            "Task::css, p99 around a rebind / elsewhere",
+            Time,
+            "lookup around",
+            Figure("lookup elsewhere"),
+            Some(NoMore("lookup elsewhere again", "lookup elsewhere")),
+        ),
+        question(
+            "Cache::css, p99 around a rebind / elsewhere",
+            Time,
+            "cached around",
+            Figure("cached elsewhere"),
+            Some(NoMore("cached elsewhere again", "cached elsewhere")),
+        ),
         question("Arc, 2 threads on one / 1 thread", Time, "arc, 2 threads", Figure("arc"), None),
         question("weak upgrade under a guard / Arc", Time, "upgrade", Figure("arc"), None),
         question("weak upgrade alone / Arc", Time, "upgrade alone", Figure("arc"), None),
@@ -312,6 +374,27 @@ pub const QUESTIONS: &[Question] = {
             Time,
             "two events",
             Figure("two adds"),
+            None,
+        ),
+        question(
+            "rebind with 10,000 members, check / without",
+            Time,
+            "check, members",
+            Figure("check"),
+            None,
+        ),
+        question(
+            "rebind, publication, once 64 threads have read / 1 µs",
+            Time,
+            "publication, 64 threads",
+            Budget(1e3),
+            None,
+        ),
+        question(
+            "lookups the slow way, in a window with a rebind / 1",
+            Count,
+            "slow lookups",
+            Budget(1.0),
             None,
         ),
         question("a notice that waits / a group", Bytes, "waiting notice", Figure("group"), None),

@@ -6,6 +6,7 @@ use fief_core::{Registry, Removal};
 
 use crate::{
     armed::{Armed, clone_and_drop},
+    around::{Around, By, Kind},
     charged::{Charge, Count},
     farewell::{self, Readers},
     forest::{Forest, manual},
@@ -34,6 +35,8 @@ const CROWD: usize = 10_000;
 const MANY: usize = 100_000;
 /// Batches of notices in a figure.
 const BATCHES: usize = 301;
+/// Windows of a kind; five rounds have more than a hundred.
+const WINDOWS: usize = 21;
 
 /// What the rounds measure.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub struct Rounds {
     strict: Forest,
     ten: Forest,
     many: Forest,
+    around: Around,
     done: usize,
 }
 
@@ -67,14 +71,15 @@ impl Rounds {
             strict: Forest::notifying(manual(), 4, SIBLINGS),
             ten: Forest::notifying(manual(), 1, BATCH),
             many: Forest::notifying(manual(), 1, MANY),
+            around: Around::new(),
             done: 0,
         }
     }
 
     /// Measures every figure once, every other round in reverse.
     ///
-    /// `memory` is what was measured in processes of their own.
-    pub fn round(&mut self, figures: &mut Figures, memory: &[(&'static str, f64)]) {
+    /// `elsewhere` is what was measured in processes of their own.
+    pub fn round(&mut self, figures: &mut Figures, elsewhere: &[(&'static str, f64)]) {
         let mut steps: Vec<fn(&Self, &mut Figures)> = vec![
             Self::references,
             Self::charges,
@@ -86,6 +91,7 @@ impl Rounds {
             Self::notices,
             Self::groups,
             Self::farewells,
+            Self::windows,
         ];
         if self.done % 2 == 1 {
             steps.reverse();
@@ -93,7 +99,7 @@ impl Rounds {
         for step in steps {
             step(self, figures);
         }
-        for (name, figure) in memory {
+        for (name, figure) in elsewhere {
             figures.put(name, *figure);
         }
         self.done += 1;
@@ -265,6 +271,21 @@ impl Rounds {
             let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e9).collect();
             figures.put(name, median(&times));
         }
+    }
+
+    fn windows(&self, figures: &mut Figures) {
+        let mut slow = 0.0;
+        for (by, names) in [
+            (By::Task, ["lookup around", "lookup elsewhere", "lookup elsewhere again"]),
+            (By::Cache, ["cached around", "cached elsewhere", "cached elsewhere again"]),
+        ] {
+            let kinds = self.around.windows(by, WINDOWS);
+            for (Kind { p99, .. }, name) in kinds.iter().zip(names) {
+                figures.put(name, *p99);
+            }
+            slow += kinds[0].slow;
+        }
+        figures.put("slow lookups", slow / 2.0);
     }
 }
 

@@ -35,7 +35,7 @@ struct Options {
     /// Where to write the figures, too.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Measures the memory of something, in this process, and nothing else.
+    /// Measures one subject, in this process, and nothing else.
     #[arg(long, hide = true)]
     footprint: Option<Subject>,
 }
@@ -76,7 +76,7 @@ fn run(options: &Options) -> Result<bool> {
             wait_until_quiet(Duration::from_secs(options.patience));
         }
         watch.during(|| {
-            rounds.round(&mut figures, &memory()?);
+            rounds.round(&mut figures, &elsewhere()?);
             anyhow::Ok(())
         })?;
     }
@@ -96,14 +96,14 @@ fn run(options: &Options) -> Result<bool> {
     Ok(answers.iter().all(|answer| answer.verdict != Verdict::Missed))
 }
 
-/// Returns the figures of memory, each subject's from a process that has freed nothing yet.
-fn memory() -> Result<Vec<(&'static str, f64)>> {
+/// Returns what is measured in processes of their own, one for each subject.
+fn elsewhere() -> Result<Vec<(&'static str, f64)>> {
     let mut figures = Vec::new();
     for subject in Subject::ALL {
         let value = subject.to_possible_value().context("every subject has a name")?;
         let mut command = Command::new(std::env::current_exe()?);
         let output = command.args(["--footprint", value.get_name()]).output()?;
-        ensure!(output.status.success(), "the memory of {} was not measured", value.get_name());
+        ensure!(output.status.success(), "{} was not measured", value.get_name());
         let text = String::from_utf8(output.stdout)?;
         for (name, figure) in subject.figures().iter().zip(text.split_whitespace()) {
             figures.push((*name, figure.parse()?));
@@ -145,6 +145,7 @@ fn table(answers: &[Answer]) -> Table {
 /// Writes a figure with a unit that suits it.
 fn quantity(figure: f64, unit: Unit) -> String {
     match (unit, figure.abs()) {
+        (Unit::Count, _) => format!("{figure:.3}"),
         (Unit::Bytes, ..1e5) => format!("{figure:.0} B"),
         (Unit::Bytes, _) => format!("{:.2} MiB", figure / f64::from(1 << 20)),
         (Unit::Nanoseconds, ..1e3) => format!("{figure:.2} ns"),
