@@ -11,8 +11,8 @@ use std::{
 };
 
 use fief_core::{
-    Cgroup, CreateTaskError, Css, HookError, Member, Migration, Registry, Removal, StructuralError,
-    Subsystem, Task,
+    Cgroup, CreateTaskError, Css, CssRef, HookError, Member, Migration, RebindOptions, Registry,
+    Removal, StructuralError, Subsystem, Task,
 };
 
 /// Writes down every hook about members, and lets a test answer in its place.
@@ -563,4 +563,35 @@ fn race_26_snapshots_beside_a_storm_of_drops() {
     drop((stays, pair));
     assert_eq!(root.members().len(), at_root.len());
     assert!(!a.is_populated() && !b.is_populated());
+}
+
+/// However many there are: no hook is called, and each finds the css that it had.
+#[test]
+fn members_go_with_a_rebind_untouched() {
+    const MEMBERS: usize = 1_000;
+    let registry = Registry::new();
+    let script = Arc::new(Script::default());
+    let recorder = Recorder { name: "cpu", script: Arc::clone(&script) };
+    let cpu = registry.register(recorder).expect("a free name");
+    let trees = ["one", "two"].map(|name| registry.create_hierarchy(name).expect("a free name"));
+    cpu.bind(&trees[0]).expect("an empty hierarchy");
+    let member = |number: usize| {
+        let task = registry.create_task("member").expect("nobody refuses");
+        for tree in &trees {
+            let group = tree.root().create_child(&format!("g{number}")).expect("a free name");
+            group.attach(&task).expect("nobody refuses");
+        }
+        task
+    };
+    let tasks: Vec<Task> = (0..MEMBERS).map(member).collect();
+    let found = || -> Vec<CssRef<()>> { tasks.iter().filter_map(|task| task.css(&cpu)).collect() };
+    let (before, _) = (found(), script.drain());
+    for tree in [&trees[1], &trees[0]] {
+        cpu.rebind(tree, &RebindOptions::new()).unwrap();
+        assert_eq!(script.drain(), [""; 0]);
+        assert!(found().iter().zip(&before).all(|(now, before)| now.id() == before.id()));
+        let group = before[7].cgroup().expect("the registry is there");
+        assert_eq!((group.hierarchy(), group.path()), (tree.clone(), "/g7".to_owned()));
+    }
+    assert_eq!(found().len(), MEMBERS);
 }
