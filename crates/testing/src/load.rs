@@ -6,6 +6,9 @@
 //! script. Each takes a task, finds its css in one of the three ways there are, charges a few units, and
 //! gives back older ones, its own or another thread's (`load/worker.rs`).
 //!
+//! `register tasks` registers [`Tasks`], which counts tasks. From then on the threads also spawn tasks of
+//! those of the script, create some at the roots, move them to others, and end them (`load/staff.rs`).
+//!
 //! | command | what it does |
 //! |---|---|
 //! | `repeat N` … `end` | the commands between, so many times; not within another |
@@ -14,9 +17,11 @@
 //!
 //! At rest, for each controller, the units that the threads hold must be what the root's counter shows,
 //! and the sum of what css hold for themselves; what they ever charged, what the root has tallied; and no
-//! group that had room when its max was set may be above it. At the end the threads give everything
+//! group that had room when its max was set may be above it. What each group shows in `tasks.current` must
+//! be how many members it and those below it have. At the end the threads give everything
 //! back, everything is unbound, unregistered and destroyed, and nothing may be left.
 
+mod staff;
 mod step;
 mod units;
 mod worker;
@@ -24,8 +29,10 @@ mod worker;
 use std::fmt;
 
 use fief_core::{
-    AnyController, Cgroup, Hierarchy, MemberPolicy, RebindOptions, Registry, Removal, Task,
+    AnyController, BindError, Cgroup, Controller, Hierarchy, MemberPolicy, RebindOptions, Registry,
+    Removal, Task,
 };
+use fief_tasks::Tasks;
 use thiserror::Error;
 
 use self::{
@@ -62,6 +69,8 @@ pub struct Summary {
     pub refused: u64,
     pub rebinds: u64,
     pub rests: u64,
+    pub tasks_made: u64,
+    pub tasks_refused: u64,
 }
 
 /// A registry, and what a script has made there.
@@ -70,6 +79,12 @@ struct Field<'c> {
     current: Option<Hierarchy>,
     crew: &'c Crew,
     summary: Summary,
+}
+
+/// A controller by the name in the script.
+enum Named {
+    Units(Payee),
+    Tasks(Controller<Tasks>),
 }
 
 type Outcome = Result<(), Failure>;
@@ -96,7 +111,8 @@ pub fn run(script: &str, threads: usize) -> Result<Summary, LoadError> {
     })?;
     field.settle().map_err(|failure| LoadError { line: 0, text: failure.text })?;
     let (lookups, charged, refused) = crew.counts();
-    Ok(Summary { lookups, charged, refused, ..field.summary })
+    let (tasks_made, tasks_refused) = crew.staff.counts();
+    Ok(Summary { lookups, charged, refused, tasks_made, tasks_refused, ..field.summary })
 }
 
 impl Field<'_> {
@@ -121,7 +137,7 @@ impl Field<'_> {
             Step::Work(charges) => self.crew.wait(*charges),
             Step::Rest => {
                 self.summary.rests += 1;
-                self.crew.compare()
+                self.crew.compare(&self.registry)
             }
             Step::Repeat(..) => Ok(()),
         }
@@ -133,24 +149,27 @@ impl Field<'_> {
                 self.current = Some(self.registry.create_hierarchy(name)?);
             }
             Command::Use(name) => self.current = Some(self.hierarchy(name)?),
+            Command::Register(name) if name == "tasks" => {
+                self.crew.staff.set(self.registry.register(Tasks::new())?);
+            }
             Command::Register(name) => {
                 let controller = self.registry.register(Units::new(name))?;
                 self.crew.add_payee(Payee::new(controller));
             }
             Command::Bind { subsystem, hierarchy } => {
-                self.payee(subsystem)?.controller.bind(&self.hierarchy(hierarchy)?)?;
+                self.named(subsystem)?.bind(&self.hierarchy(hierarchy)?)?;
             }
             Command::Remount { hierarchy, subsystems } => {
-                let payees = self.payees(subsystems)?;
-                self.hierarchy(hierarchy)?.remount(&controllers(&payees))?;
+                let named = self.all_named(subsystems)?;
+                self.hierarchy(hierarchy)?.remount(&controllers(&named))?;
             }
             Command::Rebind { subsystems, hierarchy, mapping, moves } => {
                 let options = self.options(subsystems, hierarchy, mapping, *moves)?;
-                let (payees, target) = (self.payees(subsystems)?, self.hierarchy(hierarchy)?);
-                self.registry.rebind(&controllers(&payees), &target, &options)?;
+                let (named, target) = (self.all_named(subsystems)?, self.hierarchy(hierarchy)?);
+                self.registry.rebind(&controllers(&named), &target, &options)?;
                 self.summary.rebinds += 1;
             }
-            Command::Unbind(name) => self.payee(name)?.controller.unbind()?,
+            Command::Unbind(name) => self.named(name)?.unbind()?,
             Command::Mkdir(path) => {
                 let (parent, name) = split(path);
                 self.group(parent)?.create_child(name)?;
@@ -189,8 +208,8 @@ impl Field<'_> {
         mapping: &[(String, String)],
         moves: bool,
     ) -> Result<RebindOptions, Failure> {
-        let (payees, target) = (self.payees(subsystems)?, self.hierarchy(target)?);
-        let source = payees.first().and_then(|payee| payee.controller.hierarchy());
+        let (named, target) = (self.all_named(subsystems)?, self.hierarchy(target)?);
+        let source = named.first().and_then(Named::hierarchy);
         let mut pairs = Vec::with_capacity(mapping.len());
         for (from, to) in mapping {
             let from = source.as_ref().map(|source| find(source, from)).transpose()?;
@@ -202,8 +221,15 @@ impl Field<'_> {
 
     /// Takes everything down, now that no thread works, and sees that nothing is left.
     fn settle(&mut self) -> Outcome {
-        self.crew.compare()?;
+        self.crew.compare(&self.registry)?;
         self.crew.end_all_tasks();
+        self.crew.compare(&self.registry)?;
+        if let Some(tasks) = self.crew.staff.take() {
+            if tasks.hierarchy().is_some() {
+                tasks.unbind()?;
+            }
+            tasks.unregister()?;
+        }
         let freed = self.crew.take_payees();
         for payee in &freed {
             if payee.held() != 0 {
@@ -247,17 +273,54 @@ impl Field<'_> {
         self.crew.task(name).ok_or_else(|| Refusal::UnknownTask(name.to_owned()))
     }
 
-    fn payee(&self, name: &str) -> Result<Payee, Refusal> {
-        self.crew.payee(name).ok_or_else(|| Refusal::UnknownSubsystem(name.to_owned()))
+    fn named(&self, name: &str) -> Result<Named, Refusal> {
+        let tasks = self.crew.staff.controller().filter(|tasks| tasks.name() == name);
+        let found = self.crew.payee(name).map(Named::Units).or(tasks.map(Named::Tasks));
+        found.ok_or_else(|| Refusal::UnknownSubsystem(name.to_owned()))
     }
 
-    fn payees(&self, names: &[String]) -> Result<Vec<Payee>, Refusal> {
-        names.iter().map(|name| self.payee(name)).collect()
+    fn all_named(&self, names: &[String]) -> Result<Vec<Named>, Refusal> {
+        names.iter().map(|name| self.named(name)).collect()
     }
 }
 
-fn controllers(payees: &[Payee]) -> Vec<&dyn AnyController> {
-    payees.iter().map(|payee| &payee.controller as &dyn AnyController).collect()
+impl Named {
+    fn any(&self) -> &dyn AnyController {
+        match self {
+            Self::Units(payee) => &payee.controller,
+            Self::Tasks(tasks) => tasks,
+        }
+    }
+
+    fn hierarchy(&self) -> Option<Hierarchy> {
+        match self {
+            Self::Units(payee) => payee.controller.hierarchy(),
+            Self::Tasks(tasks) => tasks.hierarchy(),
+        }
+    }
+
+    fn bind(&self, hierarchy: &Hierarchy) -> Result<(), BindError> {
+        match self {
+            Self::Units(payee) => payee.controller.bind(hierarchy),
+            Self::Tasks(tasks) => tasks.bind(hierarchy),
+        }
+    }
+
+    fn unbind(&self) -> Outcome {
+        match self {
+            Self::Units(payee) => Ok(payee.controller.unbind()?),
+            Self::Tasks(tasks) => Ok(tasks.unbind()?),
+        }
+    }
+}
+
+fn controllers(named: &[Named]) -> Vec<&dyn AnyController> {
+    named.iter().map(Named::any).collect()
+}
+
+/// Every group of a hierarchy, from its root down.
+fn below(hierarchy: Hierarchy) -> impl Iterator<Item = Cgroup> {
+    hierarchy.root().descendants_pre()
 }
 
 fn find(hierarchy: &Hierarchy, path: &str) -> Result<Cgroup, Failure> {
@@ -271,11 +334,12 @@ fn refuse(text: String) -> Failure {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { threads, lookups, charged, refused, rebinds, rests } = self;
+        let Self { threads, lookups, charged, refused, rebinds, rests, .. } = self;
+        let Self { tasks_made, tasks_refused, .. } = self;
         write!(
             f,
             "{threads} threads, {rebinds} rebinds, {lookups} lookups, {charged} units charged, \
-             {refused} charges refused, sums agree at {rests} rests and the end"
+             {refused} charges refused, {tasks_made} tasks made, {tasks_refused} refused, sums agree at {rests} rests and the end"
         )
     }
 }

@@ -33,6 +33,13 @@ fn trees_change_between_rebinds() {
 }
 
 #[test]
+fn tasks_are_counted_where_they_are() {
+    let summary = run_shorter(include_str!("../scripts/tasks.script"));
+    assert_eq!((summary.rebinds, summary.rests), (8, 12));
+    assert!(summary.tasks_made > 0 && summary.tasks_refused > 0, "{summary}");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let cases = [
         ("hierarchy h\nmkdr a", "line 2: at `mkdr`: no such command"),

@@ -2,10 +2,11 @@
 
 use std::{collections::VecDeque, iter};
 
-use fief_core::{Cache, Cgroup, Charge, Controller, CssRef, Hierarchy, Registry, Task};
+use fief_core::{Cache, Charge, Controller, CssRef, Registry, Task};
 
 use super::{
-    refuse,
+    below, refuse,
+    staff::Staff,
     units::{State, UNITS, Units},
 };
 use crate::{
@@ -40,6 +41,7 @@ struct Held {
 pub(super) struct Crew {
     tasks: Mutex<Vec<Arc<Task>>>,
     payees: Mutex<Vec<Payee>>,
+    pub(super) staff: Staff,
     /// Read by who works, written by who wants rest.
     gate: RwLock<()>,
     /// Charges that whoever comes by gives back.
@@ -98,10 +100,6 @@ impl Payee {
         }
         Ok(())
     }
-}
-
-fn below(hierarchy: Hierarchy) -> impl Iterator<Item = Cgroup> {
-    hierarchy.root().descendants_pre()
 }
 
 impl Crew {
@@ -176,9 +174,10 @@ impl Crew {
     }
 
     /// Stops the threads for as long as it takes to compare all sums.
-    pub(super) fn compare(&self) -> Result<(), Failure> {
+    pub(super) fn compare(&self, registry: &Registry) -> Result<(), Failure> {
         let rest = write(&self.gate);
-        let result = lock(&self.payees).iter().try_for_each(Payee::compare);
+        let charges = lock(&self.payees).iter().try_for_each(Payee::compare);
+        let result = charges.and_then(|()| self.staff.compare(registry));
         drop(rest);
         result
     }
@@ -188,6 +187,7 @@ impl Crew {
         let cache = registry.cache();
         let mut random = Random::new(SEED, index);
         let mut held = VecDeque::with_capacity(HELD + 1);
+        let mut own = VecDeque::new();
         // Ordering: Relaxed: see `stop`.
         while !self.stop.load(Ordering::Relaxed) {
             let at_work = read(&self.gate);
@@ -202,6 +202,9 @@ impl Crew {
                     Some(css) => self.charge(&css, &payee, &mut random, &mut held),
                     None => self.complain(format!("{} found no css", task.name())),
                 }
+            }
+            if let Err(failure) = self.staff.turn(registry, &task, &mut random, &mut own) {
+                self.complain(failure.text);
             }
             drop(task);
             while held.len() > HELD {
@@ -302,7 +305,7 @@ const SEED: u64 = 0x2007_0705;
 mod tests {
     use super::*;
 
-    use fief_core::Removal;
+    use fief_core::{Cgroup, Removal};
 
     /// A registry with a group, a css of it, and what the threads know, which is nothing.
     fn payee() -> (Registry, Cgroup, Payee, CssRef<State>) {
