@@ -14,6 +14,8 @@ use fief_core::{
 #[derive(Default)]
 struct Members {
     refused: Arc<AtomicU64>,
+    /// Moves agreed to that neither came nor were cancelled: what they charged would be lost.
+    agreed: Arc<AtomicU64>,
     refuses_attach: bool,
     refuses_css: bool,
 }
@@ -37,10 +39,16 @@ impl Subsystem for Members {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err("stays".into());
         }
+        self.agreed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
+    fn cancel_attach(&self, _migration: &Migration<'_, AtomicU64>) {
+        self.agreed.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn attach(&self, migration: &Migration<'_, AtomicU64>) {
+        self.agreed.fetch_sub(1, Ordering::Relaxed);
         migration.source.fetch_sub(1, Ordering::Relaxed);
         migration.target.fetch_add(1, Ordering::Relaxed);
     }
@@ -129,7 +137,7 @@ fn a_refusal_at_any_step_changes_nothing() {
     let scene = Scene::new();
     let Scene { registry, tenants, plans } = &scene;
     let subsystem = Members { refuses_attach: true, ..Members::default() };
-    let refused = Arc::clone(&subsystem.refused);
+    let [refused, agreed] = [&subsystem.refused, &subsystem.agreed].map(Arc::clone);
     let members = registry.register(subsystem).expect("the name is free");
     members.bind(&plans.hierarchy()).expect("it is inactive");
     let (old, used) = (
@@ -171,6 +179,7 @@ fn a_refusal_at_any_step_changes_nothing() {
     }));
     assert_eq!(error, "members refused /new in can_attach: stays");
     assert_eq!(refused.load(Ordering::Relaxed), 1);
+    assert_eq!(agreed.load(Ordering::Relaxed), 0, "who had agreed before the veto is told");
     // A strict removal of what is in use, decided last.
     let reference = members.css(&used).expect("bound here");
     let error = refusal(registry.edit(|edit| {
@@ -179,12 +188,14 @@ fn a_refusal_at_any_step_changes_nothing() {
         edit.remove(&used, Removal::Strict);
     }));
     assert_eq!(error, "/used is in use: 1 reference to members of /used");
+    assert_eq!(agreed.load(Ordering::Relaxed), 0, "the join was agreed to, and does not come");
     drop(reference);
     // A member that does not leave, a child that does not go.
     let error = refusal(registry.edit(|edit| edit.remove(&old, Removal::Detach)));
     assert_eq!(error, "/old is busy: 1 members, 0 children");
     registry.wait_reclaimed().expect("no guard is held");
     assert_eq!(scene.show(), before);
+    assert_eq!(agreed.load(Ordering::Relaxed), 0);
     let stats = registry.stats();
     assert_eq!(stats.css_created - stats.css_freed, stats.css_online, "what was made is freed");
 }
