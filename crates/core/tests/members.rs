@@ -311,8 +311,9 @@ fn a_spawn_into_an_armed_group_is_a_use_of_it() {
     assert_eq!(notice.accept(), Some(group));
 }
 
+/// Only those that had agreed are cancelled, and the css that they came from is the old one still.
 #[test]
-fn a_veto_in_the_middle_cancels_those_that_had_agreed() {
+fn race_41_cancel_attach_of_those_that_had_agreed_finds_the_old_css() {
     let field = Field::new();
     let elsewhere = [&field.one[1], &field.one[2], &field.one[0]];
     let register = |name| {
@@ -331,7 +332,7 @@ fn a_veto_in_the_middle_cancels_those_that_had_agreed() {
     let (inside_a, inside_b) = (a.clone(), b.clone());
     field.script.answer(move |subsystem, hook, task| {
         if hook == "cancel_attach" {
-            // Race 41: nothing has moved, so who looks the old css up again finds it.
+            // Nothing has moved, so who looks the old css up again finds it.
             assert_eq!(names(&inside_a), ["t", "u"]);
             assert!(names(&inside_b).is_empty());
         }

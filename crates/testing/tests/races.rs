@@ -2,6 +2,15 @@
 //!
 //! Each runs some thousands of rounds; the ledger of the stress harness tells when a css misses a
 //! stage, passes one twice, or goes while it is held. `tests/stress.rs` has the long versions.
+//!
+//! Others are in `tests/release_races.rs`, `tests/rebind_races.rs`, `tests/counters.rs`, and in
+//! `crates/core/tests`. Four of those that concern members and charges cannot occur yet, as there is nothing
+//! they could occur in:
+//!
+//! - 39, a file written with the permissions of who opened it, or of who writes: there are no permissions.
+//! - 62, chargers that wait with locks that somebody needs to make room: no charge waits for room.
+//! - 68, charges kept in stock that are not given back in time: none are, every counter is exact.
+//! - 69, a dying group that keeps its share of what its parent protects: nothing is protected.
 
 use std::{
     cell::RefCell,
