@@ -4,13 +4,16 @@
 
 use std::{
     ffi::{c_int, c_uint},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     thread,
 };
 
 use fief_core::{
-    AgentError, Css, HookError, Reclaimer, Registry, ReleaseAgent, Removal, State, StructuralError,
-    Subsystem, prepare_thread,
+    Activity, AgentError, Css, HookError, Pressure, Reclaimer, Registry, ReleaseAgent, Removal,
+    State, StructuralError, Subsystem, VirtualClock, prepare_thread,
 };
 
 unsafe extern "C" {
@@ -194,4 +197,41 @@ fn a_forked_child_looks_up_through_caches() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Another thread reads a pressure with many triggers as the process forks: the child finds its record
+/// locked nearly always.
+#[test]
+fn stalls_can_end_in_a_forked_child() {
+    let pressure = Pressure::new(Arc::new(VirtualClock::new()));
+    let threshold = "some 1000000 2000000".parse().expect("a threshold");
+    let triggers: Vec<_> = (0..1000).map(|_| pressure.trigger(threshold)).collect();
+    let (is_over, looks) = (AtomicBool::new(false), AtomicU32::new(0));
+    let all_ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _stats = pressure.stats();
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let all_ended = (0..20).all(|_| {
+            let (stall, mut work) = (pressure.stall(), pressure.work());
+            let seen = looks.load(Ordering::Relaxed);
+            while looks.load(Ordering::Relaxed) < seen + 3 {
+                thread::yield_now();
+            }
+            let status = in_child(|| {
+                work.set(Activity::Idle);
+                drop(work.stall());
+                drop((stall, work));
+                true
+            });
+            status == 0
+        });
+        is_over.store(true, Ordering::Relaxed);
+        all_ended
+    });
+    assert!(all_ended, "a child waited for its parent's thread");
+    drop(triggers);
+    assert_eq!((pressure.miscounts(), pressure.stats().some.total), (0, 0));
 }

@@ -5,6 +5,7 @@ use std::{fmt, iter, ops::Deref};
 use crate::{
     css::Css,
     pressure::{gauge::Activity, group::Pressure},
+    sync::fork,
 };
 
 /// The pressure of a css and of those above it: what happens in a group happens in its ancestors.
@@ -68,12 +69,16 @@ pub trait Levels {
 /// Counts a member for an activity; until it is dropped.
 ///
 /// A guard that is forgotten leaves its member in its activity for ever, here and above.
+///
+/// In the child of a fork, guards of its parent's count nothing any more: they can be dropped there.
 #[must_use = "the activity ends when it is dropped"]
 #[derive(Debug)]
 pub struct ActivityGuard<L: Levels> {
     levels: L,
     before: Activity,
     now: Activity,
+    /// The process it was made in.
+    forks: u32,
 }
 
 impl Levels for Pressure {
@@ -132,8 +137,13 @@ impl<C: fmt::Debug, S> fmt::Debug for PressurePath<C, S> {
 
 impl<L: Levels> ActivityGuard<L> {
     pub(super) fn new(levels: L, before: Activity, now: Activity) -> Self {
-        shift(&levels, before, now);
-        Self { levels, before, now }
+        Self::new_of(fork::generation(), levels, before, now)
+    }
+
+    fn new_of(forks: u32, levels: L, before: Activity, now: Activity) -> Self {
+        let mut guard = Self { levels, before, now: before, forks };
+        guard.set(now);
+        guard
     }
 
     /// Returns what the member is doing.
@@ -144,7 +154,10 @@ impl<L: Levels> ActivityGuard<L> {
 
     /// Has the member do something else from now on.
     pub fn set(&mut self, activity: Activity) {
-        shift(&self.levels, self.now, activity);
+        // In a forked child the lock of a record may be held by a thread that is not there.
+        if self.forks == fork::generation() {
+            shift(&self.levels, self.now, activity);
+        }
         self.now = activity;
     }
 
@@ -153,14 +166,14 @@ impl<L: Levels> ActivityGuard<L> {
     /// Within a stall that is nothing: it stalls already.
     #[doc(alias = "psi_memstall_enter")]
     pub fn stall(&mut self) -> ActivityGuard<&L> {
-        ActivityGuard::new(&self.levels, self.now, Activity::Stalled)
+        ActivityGuard::new_of(self.forks, &self.levels, self.now, Activity::Stalled)
     }
 }
 
 impl<L: Levels> Drop for ActivityGuard<L> {
     #[doc(alias = "psi_memstall_leave")]
     fn drop(&mut self) {
-        shift(&self.levels, self.now, self.before);
+        self.set(self.before);
     }
 }
 
