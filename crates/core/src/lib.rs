@@ -155,6 +155,7 @@ mod clock;
 pub mod file;
 #[cfg(not(loom))]
 mod stat;
+mod quote;
 mod units;
 #[cfg(not(loom))]
 mod error;

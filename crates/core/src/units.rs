@@ -4,6 +4,8 @@ use std::{fmt, num::ParseIntError, str::FromStr};
 
 use thiserror::Error;
 
+use crate::quote::quote;
+
 /// A configured bound: a number, or none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -18,9 +20,9 @@ pub enum Limit {
 
 /// A text is not a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{input:?} is neither max nor a number below 2^64")]
+#[error("{quoted} is neither max nor a number below 2^64")]
 pub struct ParseLimitError {
-    input: String,
+    quoted: String,
 }
 
 impl Limit {
@@ -48,7 +50,7 @@ impl FromStr for Limit {
 
     /// Parses `max` or decimal digits, strictly: no sign, no blanks, no overflow.
     fn from_str(input: &str) -> Result<Self, ParseLimitError> {
-        let refused = |_: Option<ParseIntError>| ParseLimitError { input: input.to_owned() };
+        let refused = |_: Option<ParseIntError>| ParseLimitError { quoted: quote(input) };
         if input == "max" {
             return Ok(Self::Max);
         }

@@ -2,14 +2,17 @@
 
 use thiserror::Error as ThisError;
 
-use crate::error::{CapacityError, StructuralError};
+use crate::{
+    error::{CapacityError, StructuralError},
+    quote::quote,
+};
 
 /// A hierarchy could not be created.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum CreateHierarchyError {
     /// The name is not 1 to 63 of `A-Z a-z 0-9 _ . -`.
-    #[error("hierarchy name {name:?} is not 1 to 63 of A-Z a-z 0-9 _ . -")]
+    #[error("hierarchy name {} is not 1 to 63 of A-Z a-z 0-9 _ . -", quote(.name))]
     Name {
         /// The name.
         name: String,
@@ -61,7 +64,7 @@ pub enum DestroyError {
 #[non_exhaustive]
 pub enum LookupError {
     /// The path does not begin with `/`, or has an empty component.
-    #[error("path {path:?} of hierarchy {hierarchy} is not / or /name/name")]
+    #[error("path {} of hierarchy {hierarchy} is not / or /name/name", quote(.path))]
     Path {
         /// The hierarchy.
         hierarchy: String,
@@ -69,7 +72,7 @@ pub enum LookupError {
         path: String,
     },
     /// A component is not there.
-    #[error("{parent} of hierarchy {hierarchy} has no child {name:?}")]
+    #[error("{parent} of hierarchy {hierarchy} has no child {}", quote(.name))]
     NotFound {
         /// The hierarchy.
         hierarchy: String,

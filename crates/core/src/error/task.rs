@@ -2,14 +2,17 @@
 
 use thiserror::Error as ThisError;
 
-use crate::error::{StructuralError, Veto};
+use crate::{
+    error::{StructuralError, Veto},
+    quote::quote,
+};
 
 /// A task could not be created.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum CreateTaskError {
     /// The name holds a newline or a NUL, or exceeds 255 bytes.
-    #[error("task name {name:?} holds a newline or NUL, or exceeds 255 bytes")]
+    #[error("task name {} holds a newline or NUL, or exceeds 255 bytes", quote(.name))]
     Name {
         /// The name.
         name: String,

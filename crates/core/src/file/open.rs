@@ -3,7 +3,6 @@
 use super::{
     Access, FileInfo, InputError,
     builtin::{self, Builtin},
-    parse::quote,
 };
 use crate::{
     cgroup::{Cgroup, Node},
@@ -13,6 +12,7 @@ use crate::{
         Absence, HookError, ListFilesError, ReadFileError, StructuralError, UnknownFileError,
         WriteFileError,
     },
+    quote::quote,
     registry::{Engine, Tree, engine::Bound},
     sync::Arc,
 };

@@ -19,10 +19,8 @@
 
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
-use crate::units::Limit;
+use crate::{quote::quote, units::Limit};
 
-/// Bytes of a text that an error quotes.
-const QUOTED: usize = 64;
 /// What may stand around a value.
 const BLANKS: [char; 2] = [' ', '\t'];
 /// Suffixes of sizes: each is 1024 times the one before.
@@ -75,15 +73,6 @@ pub struct Nested<'a> {
     pub name: &'a str,
     /// The pairs, in their order; no key is there twice.
     pub pairs: Vec<(&'a str, &'a str)>,
-}
-
-/// Quotes and escapes a text, and cuts it if it is long.
-pub(crate) fn quote(text: &str) -> String {
-    let cut = text.floor_char_boundary(QUOTED);
-    match text.len() - cut {
-        0 => format!("{text:?}"),
-        more => format!("{:?} and {more} bytes more", &text[..cut]),
-    }
 }
 
 /// Parses a number: decimal digits, below 2^64.

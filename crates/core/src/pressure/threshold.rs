@@ -4,6 +4,8 @@ use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
+use crate::quote::quote;
+
 /// Which line of a group's pressure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -72,15 +74,16 @@ pub enum ThresholdError {
 pub enum ParseThresholdError {
     /// It does not have the form.
     #[error(
-        "{input:?} is not some or full, a stall time and a window, each one blank apart and the \
-         times in microseconds"
+        "{} is not some or full, a stall time and a window, each one blank apart and the \
+         times in microseconds",
+        quote(.input)
     )]
     Form {
         /// The text.
         input: String,
     },
     /// It has, but breaks a rule.
-    #[error("{input:?} is refused: {rule}")]
+    #[error("{} is refused: {rule}", quote(.input))]
     Rule {
         /// The text.
         input: String,
