@@ -9,14 +9,16 @@ fn no_error_repeats_a_megabyte() {
     let long = "x".repeat(1 << 20);
     let registry = Registry::new();
     let hierarchy = registry.create_hierarchy("h").unwrap();
+    let root = hierarchy.root();
     let path = format!("/{long}");
     let words = format!("some {} 2000000", "0".repeat(1 << 20));
-    let errors: [(&str, Option<Box<dyn Error>>); 8] = [
+    let errors: [(&str, Option<Box<dyn Error>>); 9] = [
         ("create_hierarchy", registry.create_hierarchy(&long).err().map(Into::into)),
         ("create_task", registry.create_task(&long).err().map(Into::into)),
-        ("create_child", hierarchy.root().create_child(&long).err().map(Into::into)),
+        ("create_child", root.create_child(&long).err().map(Into::into)),
         ("lookup, malformed", hierarchy.lookup(&long).err().map(Into::into)),
         ("lookup, not found", hierarchy.lookup(&path).err().map(Into::into)),
+        ("set_subtree_control", root.set_subtree_control(&[&long], &[]).err().map(Into::into)),
         ("a limit", long.parse::<Limit>().err().map(Into::into)),
         ("a threshold", long.parse::<Threshold>().err().map(Into::into)),
         ("a threshold that breaks a rule", words.parse::<Threshold>().err().map(Into::into)),

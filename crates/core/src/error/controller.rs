@@ -288,7 +288,7 @@ impl From<Refusal> for RebindError {
 #[non_exhaustive]
 pub enum SubtreeError {
     /// No subsystem of that name is registered.
-    #[error("cgroup.subtree_control of {cgroup}: there is no subsystem {subsystem:?}")]
+    #[error("cgroup.subtree_control of {cgroup}: there is no subsystem {}", crate::quote::quote(.subsystem))]
     Unknown {
         /// The group.
         cgroup: String,
