@@ -69,8 +69,9 @@ pub struct Css<T> {
 ///
 /// # Invariants
 ///
-/// 1. `home` points to the node that `group` owns. Both are set anew only when nobody who counts looks at
-///    the old one any more: the css counts in cells, and has done so for a grace period.
+/// 1. `home` points to a node, and owns one strong count of its `Arc`. It is set, under `group`, only when
+///    nobody who counts looks at the old one any more: the css counts in cells, and has done so for a grace
+///    period.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) header: &'static Header,
@@ -84,10 +85,11 @@ pub(crate) struct Core {
     children: AtomicU32,
     /// The registry's one, where its id is handed over.
     mailbox: &'static Mailbox,
-    /// The group that shows it, or showed it last. Written under the structural lock.
-    group: Mutex<Arc<Node>>,
-    /// The same group, for who counts: the css counts for the use of that group.
+    /// The group that shows it, or showed it last; it counts for the use of that group. Written under the
+    /// structural lock.
     home: Home<Node>,
+    /// Held while the group is set, or somebody takes an owner of it.
+    group: Mutex<()>,
 }
 
 /// What a css is made of, but for its parent and its value.
@@ -204,9 +206,10 @@ impl<T: Send + Sync + 'static> Css<T> {
         let mailbox = group.hierarchy.mailbox;
         // INVARIANT: 1 of `Core`.
         let home = Home::new(&group);
-        let group = Mutex::new(group);
+        let _: *const Node = Arc::into_raw(group);
+        let group = Mutex::new(());
         let core =
-            Core { header, id, generation, controller, stage, children, mailbox, group, home };
+            Core { header, id, generation, controller, stage, children, mailbox, home, group };
         let css = Arc::new(Self { core, state, parent });
         // INVARIANT: 1 of `css.rs`; the caller puts the `Arc` into the arena.
         // Ordering: Relaxed: published with the css (edge column); a straggler that notifies for it
@@ -237,7 +240,13 @@ impl Core {
 
     /// Returns the group that shows this css, as the structural lock's owner sees it.
     pub(crate) fn group(&self) -> Arc<Node> {
-        Arc::clone(&self.group.lock())
+        let is_set_by_nobody = self.group.lock();
+        let node = self.home.get();
+        // SAFETY: by invariant 1 `node` is an `Arc`'s, and `home` owns a count of it while the lock is held.
+        unsafe { Arc::increment_strong_count(node) };
+        drop(is_set_by_nobody);
+        // SAFETY: as above; the count is the one just taken.
+        unsafe { Arc::from_raw(node) }
     }
 
     /// Returns the group that shows this css, or showed it last, as of now.
@@ -264,12 +273,14 @@ impl Core {
     /// Callers hold the structural lock; the css counts in cells, and has done so for a grace period, or
     /// ever since it was made.
     pub(crate) fn move_to(&self, group: &Arc<Node>) {
-        let mut shown_by = self.group.lock();
-        // INVARIANT: 1, by what the caller says.
+        let is_read_by_nobody = self.group.lock();
+        let before = self.home.get();
+        // INVARIANT: 1, by what the caller says; the count is that of `into_raw`.
+        let _: *const Node = Arc::into_raw(Arc::clone(group));
         self.home.set(group);
-        let before = std::mem::replace(&mut *shown_by, Arc::clone(group));
-        drop(shown_by);
-        drop(before);
+        drop(is_read_by_nobody);
+        // SAFETY: by invariant 1 `home` owned a count of it, which is ours now.
+        drop(unsafe { Arc::from_raw(before) });
     }
 
     /// Returns whether `node` shows this css as its own; callers hold the structural lock.
@@ -301,7 +312,7 @@ impl Core {
         let home = unsafe { &(*core).home };
         let home = home.get();
         // SAFETY: by invariant 1 of `Core` it was the css's group at a moment after the caller found the
-        // css counting exactly. The node lives until the css is moved again, for which a grace period
+        // css counting exactly, and owned. The node lives until the css is moved again, for which a grace period
         // goes by: a caller under a guard has let it go. One beside a reference that was counted before
         // is not here: that css holds a unit, and nobody asks for its group.
         let home = unsafe { &*home };
@@ -340,6 +351,13 @@ impl Core {
         if self.children.load(Ordering::Relaxed) == 0 {
             thread::put(self.id, self.header);
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // SAFETY: by invariant 1 `home` owns a count of it, and nobody can look any more.
+        drop(unsafe { Arc::from_raw(self.home.get()) });
     }
 }
 
