@@ -1,4 +1,8 @@
 //! Lookups of tasks' css in windows with a rebind, and in windows without.
+//!
+//! In those without, the other processor does the same work to another registry: what is compared is
+//! what a rebind does to the lookups of its own registry, not what a busy sibling does to a processor. Windows
+//! beside an idle one are measured, too.
 
 use std::{
     hint,
@@ -18,12 +22,21 @@ use crate::{
 
 /// How long a window is.
 pub const WINDOW: Duration = Duration::from_millis(5);
+/// Kinds of windows.
+pub const KINDS: usize = 4;
 /// Groups of the controller that is rebound, each with a member.
 const GROUPS: usize = 1_000;
 
-/// A controller of counters, two trees that it goes between, and members of all groups.
+/// Two registries of one kind: the one that is looked at, and the one for which work is done elsewhere.
 #[derive(Debug)]
 pub struct Around {
+    here: Scene,
+    elsewhere: Scene,
+}
+
+/// A controller of counters, two trees that it goes between, and members of all groups.
+#[derive(Debug)]
+struct Scene {
     registry: Registry,
     controller: fief_core::Controller<Charged>,
     trees: [Hierarchy; 2],
@@ -54,10 +67,8 @@ struct Window {
     slow: f64,
 }
 
-impl Around {
-    /// Plants the trees.
-    #[must_use]
-    pub fn new() -> Self {
+impl Scene {
+    fn new() -> Self {
         let registry = manual();
         let controller = registry.register(Charged).expect("the name is free");
         let trees =
@@ -75,15 +86,30 @@ impl Around {
         Self { registry, controller, trees, tasks }
     }
 
-    /// Looks up and charges in `each` windows of every kind, interleaved: with a rebind, without, and
-    /// without again.
+    fn rebind(&self) {
+        let is_there = |tree: &&Hierarchy| self.controller.hierarchy().as_ref() != Some(tree);
+        let target = self.trees.iter().find(is_there).expect("there are two");
+        let options = RebindOptions::new();
+        self.controller.rebind(target, &options).expect("the trees have one shape");
+    }
+}
+
+impl Around {
+    /// Plants the trees.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { here: Scene::new(), elsewhere: Scene::new() }
+    }
+
+    /// Looks up and charges in `each` windows of every kind, interleaved: with a rebind, with one of another
+    /// registry, with one of that again, and with none.
     ///
     /// One thread looks up, on a processor of its own; the calling one rebinds, or waits.
     #[must_use]
-    pub fn windows(&self, by: By, each: usize) -> [Kind; 3] {
+    pub fn windows(&self, by: By, each: usize) -> [Kind; KINDS] {
         let (turn, answered) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
         let is_over = &AtomicBool::new(false);
-        let kinds: [Vec<Window>; 3] = thread::scope(|scope| {
+        let kinds: [Vec<Window>; KINDS] = thread::scope(|scope| {
             let look = move || {
                 let windows = self.look_up(by, each, (turn, answered));
                 // Ordering: Relaxed: a flag, with no data behind it.
@@ -101,7 +127,7 @@ impl Around {
         })
     }
 
-    /// Rebinds once in every third window, when a quarter of it is over.
+    /// Rebinds once in every window of the kinds that want it, when a quarter of it is over.
     fn rebind_in_turn(&self, (turn, answered): (&AtomicUsize, &AtomicUsize), is_over: &AtomicBool) {
         let mut done = 0;
         // Ordering: Relaxed: see `windows`.
@@ -113,16 +139,14 @@ impl Around {
                 continue;
             }
             done = now;
-            if done % 3 == 1 {
-                let start = Instant::now();
-                while start.elapsed() < WINDOW / 4 {
-                    hint::spin_loop();
-                }
-                let is_there =
-                    |tree: &&Hierarchy| self.controller.hierarchy().as_ref() != Some(tree);
-                let target = self.trees.iter().find(is_there).expect("there are two");
-                let options = RebindOptions::new();
-                self.controller.rebind(target, &options).expect("the trees have one shape");
+            let start = Instant::now();
+            while start.elapsed() < WINDOW / 4 {
+                hint::spin_loop();
+            }
+            match done % KINDS {
+                1 => self.here.rebind(),
+                2 | 3 => self.elsewhere.rebind(),
+                _ => {}
             }
             // Ordering: Release, with the looker's Acquire: the rebind is over.
             answered.store(done, Ordering::Release);
@@ -134,21 +158,21 @@ impl Around {
         by: By,
         each: usize,
         (turn, answered): (&AtomicUsize, &AtomicUsize),
-    ) -> [Vec<Window>; 3] {
-        let mut kinds: [Vec<Window>; 3] = Default::default();
-        let cache = self.registry.cache();
+    ) -> [Vec<Window>; KINDS] {
+        let mut kinds: [Vec<Window>; KINDS] = Default::default();
+        let cache = self.here.registry.cache();
         let mut look = |task: &Task| match by {
-            By::Task => task.css(&self.controller),
-            By::Cache => cache.css(&self.controller, task),
+            By::Task => task.css(&self.here.controller),
+            By::Cache => cache.css(&self.here.controller, task),
         };
         let mut times = Vec::with_capacity(1 << 20);
         // One window of each kind before those that count.
-        for number in 1..=3 * (each + 1) {
+        for number in 1..=KINDS * (each + 1) {
             // Ordering: see `rebind_in_turn`.
             turn.store(number, Ordering::Release);
             let window = self.window(&mut look, &mut times);
-            if number > 3 {
-                kinds[(number + 2) % 3].push(window);
+            if number > KINDS {
+                kinds[(number + KINDS - 1) % KINDS].push(window);
             }
             while answered.load(Ordering::Acquire) != number {
                 hint::spin_loop();
@@ -169,8 +193,8 @@ impl Around {
         // A step that is prime to the number of tasks: not in the order in which they lie.
         let mut place = 0;
         while before - start < WINDOW {
-            place = (place + 619) % self.tasks.len();
-            let css = look(&self.tasks[place]).expect("every task has a css");
+            place = (place + 619) % self.here.tasks.len();
+            let css = look(&self.here.tasks[place]).expect("every task has a css");
             if UNITS.try_charge(&css, 1).is_ok() {
                 UNITS.uncharge(&css, 1);
             }

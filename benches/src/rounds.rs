@@ -276,8 +276,14 @@ impl Rounds {
     fn windows(&self, figures: &mut Figures) {
         let mut slow = 0.0;
         for (by, names) in [
-            (By::Task, ["lookup around", "lookup elsewhere", "lookup elsewhere again"]),
-            (By::Cache, ["cached around", "cached elsewhere", "cached elsewhere again"]),
+            (
+                By::Task,
+                ["lookup around", "lookup elsewhere", "lookup elsewhere again", "lookup, idle"],
+            ),
+            (
+                By::Cache,
+                ["cached around", "cached elsewhere", "cached elsewhere again", "cached, idle"],
+            ),
         ] {
             let kinds = self.around.windows(by, WINDOWS);
             for (Kind { p99, .. }, name) in kinds.iter().zip(names) {
