@@ -254,7 +254,8 @@ impl Model {
         let resting = self.let_rest(plans);
         plans.iter().for_each(|plan| self.arrive(plan));
         self.pinned = ways.iter().flat_map(|way| [way.from, way.to]).collect();
-        if plans.iter().any(|plan| !plan.pairs.is_empty()) {
+        // A rebind and a change of what is enabled wait for readers; a bind and an unbind do not.
+        if plans.iter().any(|plan| !plan.pairs.is_empty() || plan.sight.is_none()) {
             self.count_arrived(plans);
             self.end_rests(resting);
         } else {
