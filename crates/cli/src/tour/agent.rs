@@ -98,12 +98,13 @@ pub(crate) fn retire(stage: &Stage, agents: Agents, patience: Duration) -> Resul
     {
         thread::sleep(Duration::from_millis(1));
     }
-    let left = tenants.root().descendant_count() + plans.root().descendant_count();
     let [told, moot] = agents
         .0
         .map(ReleaseAgent::stop)
         .iter()
         .fold([0; 2], |[told, moot], stats| [told + stats.told, moot + stats.moot]);
+    // Not before: of a pair whose removal is under way, one group goes after the other.
+    let left = tenants.root().descendant_count() + plans.root().descendant_count();
     Ok(Service { told, moot, left: left.into() })
 }
 
