@@ -239,6 +239,46 @@ impl Counter {
         }
     }
 
+    /// Charges this level alone if it has room, and returns the usage that this made.
+    ///
+    /// For a controller that does something of its own at each level; others use a
+    /// [`Resource`](crate::Resource), which charges all levels or none. A refusal is counted by nobody.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free: one compare-exchange, again if another charge came between; see [`Counter::set_max`].
+    ///
+    /// # Errors
+    ///
+    /// The usage by which it was refused; nothing is charged.
+    #[inline]
+    pub fn try_charge_level(&self, amount: u64) -> Result<u64, u64> {
+        self.grow(amount).map_err(|full| full.usage)
+    }
+
+    /// Charges this level alone, whatever its max, and returns the usage that this made.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free: one compare-exchange, again if another charge came between.
+    pub fn charge_level(&self, amount: u64) -> u64 {
+        self.force(amount)
+    }
+
+    /// Gives back what this level alone was charged, and returns the usage that this made.
+    ///
+    /// # Concurrency
+    ///
+    /// Wait-free: one atomic subtraction.
+    ///
+    /// # Panics
+    ///
+    /// As [`Resource::uncharge`](crate::Resource::uncharge).
+    #[inline]
+    pub fn uncharge_level(&self, amount: u64) -> u64 {
+        in_use(self.shrink(amount))
+    }
+
     /// Returns whether there is room for `amount`, at this moment.
     #[inline(always)]
     fn look(&self, amount: u64) -> Result<(), Full> {
@@ -247,34 +287,35 @@ impl Counter {
         fits(usage, amount, self.max.load(Ordering::Relaxed))
     }
 
-    /// Charges this level if there is room and nobody comes between; false says nothing.
+    /// Charges this level if there is room and nobody comes between, and returns the usage that it made;
+    /// `None` says nothing.
     #[inline(always)]
-    fn grow_at_once(&self, amount: u64) -> bool {
+    fn grow_at_once(&self, amount: u64) -> Option<u64> {
         // Ordering: Relaxed, both: the exchange and the second look decide.
         let usage = self.usage.load(Ordering::Relaxed);
         let max = self.max.load(Ordering::Relaxed);
         // A negative usage is above every max.
         if usage > max || amount > max - usage || self.replace(usage, usage + amount).is_err() {
-            return false;
+            return None;
         }
-        let is_within = self.is_within_max(usage + amount);
-        if !is_within {
-            self.shrink(amount);
+        if self.is_within_max(usage + amount) {
+            return Some(usage + amount);
         }
-        is_within
+        self.shrink(amount);
+        None
     }
 
-    /// Charges this level if there is room.
+    /// Charges this level if there is room; returns the usage that it made.
     #[inline(always)]
-    fn grow(&self, amount: u64) -> Result<(), Full> {
-        if self.grow_at_once(amount) { Ok(()) } else { self.grow_slowly(amount) }
+    fn grow(&self, amount: u64) -> Result<u64, Full> {
+        self.grow_at_once(amount).map_or_else(|| self.grow_slowly(amount), Ok)
     }
 
     #[cold]
     #[inline(never)]
-    fn grow_slowly(&self, amount: u64) -> Result<(), Full> {
+    fn grow_slowly(&self, amount: u64) -> Result<u64, Full> {
         if amount == 0 {
-            return Ok(()); // though the usage may be above the max
+            return Ok(self.current()); // though that may be above the max
         }
         // Ordering: Relaxed, here and in the loop, as above.
         let mut usage = self.usage.load(Ordering::Relaxed);
@@ -282,7 +323,7 @@ impl Counter {
             let held = in_use(usage);
             fits(held, amount, self.max.load(Ordering::Relaxed))?;
             match self.replace(usage, held + amount) {
-                Ok(()) if self.is_within_max(held + amount) => return Ok(()),
+                Ok(()) if self.is_within_max(held + amount) => return Ok(held + amount),
                 Ok(()) => usage = self.shrink(amount),
                 Err(now) => usage = now,
             }
@@ -335,8 +376,8 @@ impl Counter {
         }
     }
 
-    /// Charges this level, whatever its max.
-    fn force(&self, amount: u64) {
+    /// Charges this level, whatever its max; returns the usage that it made.
+    fn force(&self, amount: u64) -> u64 {
         // Ordering: Relaxed: forced charges heed no max, so no edge is needed.
         let mut usage = self.usage.load(Ordering::Relaxed);
         loop {
@@ -353,7 +394,8 @@ impl Counter {
                     if wanted > MOST {
                         self.note_bug();
                     }
-                    return self.note_peak(wanted.min(MOST));
+                    self.note_peak(wanted.min(MOST));
+                    return wanted.min(MOST);
                 }
             }
         }
@@ -421,7 +463,7 @@ pub(crate) fn try_charge_alone(
     amount: u64,
 ) -> bool {
     match (levels.next(), levels.next()) {
-        (Some(only), None) => only.grow_at_once(amount),
+        (Some(only), None) => only.grow_at_once(amount).is_some(),
         _ => false,
     }
 }
@@ -460,7 +502,9 @@ fn give_back(levels: impl Iterator<Item: Deref<Target = Counter>>, amount: u64) 
 
 /// Charges `amount` at every one of `levels`, whatever their max.
 pub(crate) fn charge(levels: impl Iterator<Item: Deref<Target = Counter>>, amount: u64) {
-    levels.for_each(|counter| counter.force(amount));
+    levels.for_each(|counter| {
+        counter.force(amount);
+    });
 }
 
 /// Uncharges `amount` at every one of `levels`.
