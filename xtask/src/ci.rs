@@ -33,9 +33,10 @@ const GATE: &[Step] = &[
     }),
     ("clippy, loom", || {
         // The test profile checks the library's own tests; those in `tests/` need all of it.
-        let line = "cargo clippy --locked -p fief-core --lib --profile test";
-        let flags = "--target-dir target/loom -- -Dwarnings";
-        go(command(line).args(flags.split(' ')).env("RUSTFLAGS", LOOM))
+        let packages = loom::CRATES.map(|name| format!("--package=fief-{name}"));
+        let line = "cargo clippy --locked --lib --profile test --target-dir target/loom";
+        let warnings = ["--", "-Dwarnings"];
+        go(command(line).args(packages).args(warnings).env("RUSTFLAGS", LOOM))
     }),
     ("test", || go(&mut command("cargo test --locked --workspace"))),
     ("test, all features", || go(&mut command("cargo test --locked -p fief-core --all-features"))),

@@ -1,12 +1,15 @@
 //! `loom`: the models, then every mutant against the model that must refuse it.
 //!
-//! 1. Build the core's unit tests under `--cfg loom`, once.
+//! For each of the [crates](CRATES) with models:
+//!
+//! 1. Build its unit tests under `--cfg loom`, once.
 //! 2. Run each model in a process of its own, under a time limit: a failing model can hang or
 //!    abort the test runner, and takes its neighbours with it.
 //! 3. Ask the binary for its mutants (a weakened ordering, a fence left out), and run each one's
 //!    model with the mutant switched on through `FIEF_MUTANT`. The model has to fail.
-//! 4. Compare the mutants with those that the sources mark, and with the tables of
-//!    `docs/memory-model.md`, both ways.
+//! 4. Compare the mutants with those that its sources mark.
+//!
+//! Then compare the mutants of all crates with the tables of `docs/memory-model.md`, both ways.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +25,9 @@ use crate::report::Outcome;
 
 mod mutant;
 mod process;
+
+/// The crates with models: `name` is the package `fief-name` in the folder `crates/name`.
+pub(crate) const CRATES: [&str; 1] = ["core"];
 
 /// Where the models live, as a prefix of their tests' names.
 const MODELS: &str = "tests::loom_";
@@ -60,6 +66,14 @@ impl Options {
         Self { preemptions: 3, limit: 900, ignored: true, ..Self::default() }
     }
 
+    /// Refuses a filter that takes nothing.
+    fn found(&self, count: usize) -> Result<()> {
+        if let (0, Some(filter)) = (count, &self.filter) {
+            bail!("no model or mutant has `{filter}` in its name");
+        }
+        Ok(())
+    }
+
     fn takes(&self, name: &str) -> bool {
         self.filter.as_ref().is_none_or(|filter| name.contains(filter))
     }
@@ -71,33 +85,19 @@ impl Options {
 ///
 /// If a model fails, a mutant survives, or the mutants and their page disagree.
 pub(crate) fn run(options: &Options) -> Result<Outcome> {
-    let suite = Suite::build(options)?;
-    let models: Vec<&String> = suite.models.iter().filter(|name| options.takes(name)).collect();
-    let mutants: Vec<&Mutant> = suite
-        .mutants
-        .iter()
-        .filter(|mutant| options.takes(&mutant.name) || options.takes(&mutant.model))
-        .collect();
-    if models.is_empty() && mutants.is_empty() {
-        return nothing(options);
+    let suites = CRATES.map(|name| Suite::build(name, options));
+    let suites = suites.into_iter().collect::<Result<Vec<_>>>()?;
+    let (mut models, mut mutants) = (0, 0);
+    for suite in &suites {
+        let counts = suite.run()?;
+        models += counts.0;
+        mutants += counts.1;
     }
-    suite.run_models(&models, &mutants)?;
-    suite.run_mutants(&mutants)?;
+    options.found(models + mutants)?;
     let page = fs::read_to_string(root().join(PAGE)).unwrap_or_default();
-    mutant::cover(&suite.mutants, &sources(&root().join("crates/core/src")))?;
-    mutant::compare(&suite.mutants, &page)?;
-    Ok(Outcome::Passed(format!("{} models, {} mutants killed", models.len(), mutants.len())))
-}
-
-/// A core without models passes only as long as it has no tests that need them.
-fn nothing(options: &Options) -> Result<Outcome> {
-    if let Some(filter) = &options.filter {
-        bail!("no model or mutant has `{filter}` in its name");
-    }
-    if root().join("crates/core/src/tests").exists() {
-        bail!("no loom models found: no test is called {MODELS}…");
-    }
-    Ok(Outcome::Passed("no loom models found".to_owned()))
+    let built = suites.iter().flat_map(|suite| &suite.mutants);
+    mutant::compare(&built.map(|mutant| mutant.name.as_str()).collect(), &page)?;
+    Ok(Outcome::Passed(format!("{models} models, {mutants} mutants killed")))
 }
 
 /// The texts of all Rust files in a folder and below.
@@ -108,8 +108,9 @@ fn sources(folder: &Path) -> Vec<String> {
     texts.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
 }
 
-/// The built tests and what is in them.
+/// The built tests of a crate and what is in them.
 struct Suite<'a> {
+    name: &'static str,
     options: &'a Options,
     binary: PathBuf,
     models: Vec<String>,
@@ -117,17 +118,35 @@ struct Suite<'a> {
 }
 
 impl<'a> Suite<'a> {
-    fn build(options: &'a Options) -> Result<Self> {
-        let line = "cargo test --locked -p fief-core --lib --profile loom --no-run";
-        let mut cargo = command(line);
+    fn build(name: &'static str, options: &'a Options) -> Result<Self> {
+        let line = format!("cargo test --locked -p fief-{name} --lib --profile loom --no-run");
+        let mut cargo = command(&line);
         cargo.args(["--target-dir", "target/loom"]).env("RUSTFLAGS", "--cfg loom");
-        let binary = build(&mut cargo, "fief_core")?;
+        let binary = build(&mut cargo, &format!("fief_{name}"))?;
         let tests = names(&binary, &[])?;
         let skipped =
             if options.ignored { BTreeSet::new() } else { names(&binary, &["--ignored"])? };
         let mutants = mutants(&binary, &tests)?;
-        let models = tests.difference(&skipped).filter(|name| name.starts_with(MODELS));
-        Ok(Self { options, models: models.cloned().collect(), binary, mutants })
+        let models = tests.difference(&skipped).filter(|test| test.starts_with(MODELS));
+        let models: Vec<String> = models.cloned().collect();
+        if models.is_empty() {
+            bail!("crates/{name} has no loom models: no test is called {MODELS}…");
+        }
+        Ok(Self { name, options, models, binary, mutants })
+    }
+
+    /// Runs what the filter takes; returns how many models and mutants those were.
+    fn run(&self) -> Result<(usize, usize)> {
+        let takes = |name: &str| self.options.takes(name);
+        let models: Vec<&String> = self.models.iter().filter(|name| takes(name)).collect();
+        let mutants = self.mutants.iter();
+        let mutants: Vec<&Mutant> =
+            mutants.filter(|mutant| takes(&mutant.name) || takes(&mutant.model)).collect();
+        self.run_models(&models, &mutants)?;
+        self.run_mutants(&mutants)?;
+        mutant::cover(&self.mutants, &sources(&root().join(format!("crates/{}/src", self.name))))
+            .with_context(|| format!("crates/{}", self.name))?;
+        Ok((models.len(), mutants.len()))
     }
 
     /// Runs the models, and those that the mutants name: they must pass without their mutant.
@@ -135,7 +154,9 @@ impl<'a> Suite<'a> {
         let named = mutants.iter().map(|mutant| &mutant.model);
         let names: BTreeSet<&String> = models.iter().copied().chain(named).collect();
         let jobs: Vec<Job> = names.into_iter().map(|name| self.job(name, None)).collect();
-        println!("\nmodel");
+        if !jobs.is_empty() {
+            println!("\nmodel of fief-{}", self.name);
+        }
         let ends = run_all(&jobs, |job, end| println!("{:72} {end}", job.test))?;
         let failed = jobs.iter().zip(&ends).filter(|(_, end)| !matches!(end, End::Passed(_)));
         let failed: Vec<&str> = failed.map(|(job, _)| job.test.as_str()).collect();
@@ -149,7 +170,8 @@ impl<'a> Suite<'a> {
         let jobs: Vec<Job> =
             mutants.iter().map(|mutant| self.job(&mutant.model, Some(&mutant.name))).collect();
         if !jobs.is_empty() {
-            println!("\n{:32} {:64} verdict", "mutant", "model");
+            let title = format!("mutant of fief-{}", self.name);
+            println!("\n{title:32} {:64} verdict", "model");
         }
         let ends = run_all(&jobs, |job, end| {
             let name = job.mutant.as_deref().unwrap_or_default();
@@ -211,7 +233,8 @@ mod tests {
     #[test]
     fn a_filter_that_takes_nothing_is_an_error() {
         let options = Options { filter: Some("zzz".to_owned()), ..Options::default() };
-        let error = nothing(&options).unwrap_err();
+        let error = options.found(0).unwrap_err();
         assert_eq!(error.to_string(), "no model or mutant has `zzz` in its name");
+        options.found(1).unwrap();
     }
 }

@@ -6,11 +6,8 @@ use super::{File, Finding};
 /// The most lines a file may have before its tests.
 const LINES_MAX: usize = 600;
 
-/// The crates in which all synchronisation goes through one module; the others are programs.
+/// The crates in which all synchronisation goes through one module, `sync`; the others are programs.
 const LIBRARIES: [&str; 6] = ["core", "memory", "cpu", "io", "tasks", "fief"];
-
-/// Where atomics, threads and cells may be named.
-const SYNC: &str = "crates/core/src/sync";
 
 /// The only file that may name `arc_swap`.
 const PUBLISH: &str = "crates/core/src/world/publish.rs";
@@ -44,21 +41,22 @@ fn size(file: &File) -> Vec<Finding> {
 
 /// Names that belong to one module stay there.
 fn confined(file: &File) -> Vec<Finding> {
-    if library(&file.path).is_none() || is_test(&file.path) {
+    let Some(library) = library(&file.path).filter(|_| !is_test(&file.path)) else {
         return Vec::new();
-    }
+    };
     let last = lines_before_tests(&file.text);
     let paths = paths(&code(&file.text)).into_iter().filter(|(line, _)| *line <= last);
     let findings = paths.filter_map(|(line, path)| {
-        let message = misplaced(&file.path, &path)?;
+        let message = misplaced(library, &file.path, &path)?;
         Some(Finding::new(&file.path, line, message))
     });
     findings.collect()
 }
 
-/// Why this file may not name this path, if it may not.
-fn misplaced(file: &str, path: &str) -> Option<String> {
-    let is_sync = file == "crates/core/src/sync.rs" || file.starts_with("crates/core/src/sync/");
+/// Why this file of a library may not name this path, if it may not.
+fn misplaced(library: &str, file: &str, path: &str) -> Option<String> {
+    let sync = format!("crates/{library}/src/sync");
+    let is_sync = file == format!("{sync}.rs") || file.starts_with(&format!("{sync}/"));
     let segments: Vec<&str> = path.split("::").collect();
     let is_arc_swap = segments.contains(&"arc_swap") && file != PUBLISH;
     let is_primitive = match segments.as_slice() {
@@ -73,7 +71,7 @@ fn misplaced(file: &str, path: &str) -> Option<String> {
     if is_arc_swap {
         return Some(format!("`{path}` outside {PUBLISH}"));
     }
-    (is_primitive && !is_sync).then(|| format!("`{path}` outside {SYNC}.rs and {SYNC}/"))
+    (is_primitive && !is_sync).then(|| format!("`{path}` outside {sync}.rs and {sync}/"))
 }
 
 /// An example that does not compile is no example.
@@ -170,6 +168,17 @@ mod tests {
             check(confined, "crates/cli/src/main.rs", text, &[]);
             check(confined, "crates/testing/src/stress.rs", text, &[]);
         }
+    }
+
+    #[test]
+    fn every_library_has_a_sync_module_of_its_own() {
+        let text = "use std::sync::atomic::AtomicI64;";
+        let outside = "outside crates/memory/src/sync.rs and crates/memory/src/sync/";
+        let refused = format!("1: `std::sync::atomic::AtomicI64` {outside}");
+        check(confined, "crates/memory/src/sync.rs", text, &[]);
+        check(confined, "crates/memory/src/sync/barrier.rs", text, &[]);
+        check(confined, "crates/memory/src/stock.rs", text, &[&refused]);
+        check(confined, "crates/memory/src/stock/sync.rs", text, &[&refused]);
     }
 
     #[test]
