@@ -161,7 +161,8 @@ mod units;
 mod error;
 #[cfg(not(loom))]
 mod trace;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod bench;

@@ -40,24 +40,27 @@ pub enum Barrier {
 
 impl Barrier {
     /// Returns whether the light side may be a compiler fence: decided once per process.
-    #[cfg(not(loom))]
-    pub(crate) fn is_asymmetric(self) -> bool {
-        use super::OnceLock;
+    ///
+    /// For the protocols of the workspace's own crates.
+    #[doc(hidden)]
+    pub fn is_asymmetric(self) -> bool {
+        use std::sync::OnceLock;
         static REGISTERED: OnceLock<bool> = OnceLock::new();
         self == Self::Auto && *REGISTERED.get_or_init(register)
     }
 }
 
-/// The light side, on the fast path of every counting operation.
+/// The light side, on the fast path of every counting operation; needs
+/// [`is_asymmetric`](Barrier::is_asymmetric), and [`light_fenced`] is for where that is not so.
 #[cfg(not(loom))]
 #[inline(always)]
-pub(crate) fn light() {
+pub fn light() {
     compiler_fence(Ordering::SeqCst);
 }
 
 /// The light side, as loom models it.
 #[cfg(loom)]
-pub(crate) fn light() {
+pub fn light() {
     if !skip("light_fence") {
         fence(Ordering::SeqCst);
     }
@@ -65,7 +68,7 @@ pub(crate) fn light() {
 
 /// The light side where there is no asymmetric fence.
 #[inline]
-pub(crate) fn light_fenced() {
+pub fn light_fenced() {
     if !skip("light_fence") {
         fence(Ordering::SeqCst);
     }
@@ -77,7 +80,7 @@ pub(crate) fn light_fenced() {
 ///
 /// When the kernel refuses `membarrier` after it had accepted the registration, which only a
 /// system-call filter installed in between can do; see [`Barrier::Fence`].
-pub(crate) fn heavy(asymmetric: bool) {
+pub fn heavy(asymmetric: bool) {
     if skip("heavy_fence") {
         return;
     }
@@ -109,6 +112,12 @@ fn membarrier() {
 #[cfg(not(loom))]
 fn register() -> bool {
     false
+}
+
+/// In a model, both sides are fences either way.
+#[cfg(loom)]
+fn register() -> bool {
+    true
 }
 
 #[cfg(any(not(target_os = "linux"), fief_portable, loom))]
