@@ -1,0 +1,149 @@
+//! Charges and uncharges of a node and all above it: the slow path, and the only one that counts.
+//!
+//! 1. Look whether every level has room, from the node up: so a large charge that must fail holds
+//!    nothing on its way.
+//! 2. Charge each level, from the node up, within its max (`Counter`).
+//! 3. A level that was at zero pins its css (`pin.rs`).
+//! 4. If a level refuses after all, give back what was taken below it.
+//!
+//! What is charged ahead of its use (`stock.rs`) goes through here as well, so a usage is never above
+//! its max but by force.
+
+use fief_core::Limit;
+
+use crate::{
+    events::{Events, Kind},
+    node::Node,
+    sync::{Arc, Ordering},
+};
+
+/// The most that one charge may ask for: so far below 2^64 that no sum can come round.
+pub(crate) const MOST: u64 = 1 << 47;
+
+/// A level refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Which one.
+    pub(crate) node: Arc<Node>,
+    /// What was in use there.
+    pub(crate) usage: u64,
+    pub(crate) why: Why,
+}
+
+/// Why a level refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its max.
+    Max,
+    /// Its group is being removed.
+    Removed,
+    /// It is more than any charge may be.
+    TooLarge,
+}
+
+/// Charges `amount` at `node` and all above it, or at none.
+pub(crate) fn try_charge(node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
+    for level in node.levels() {
+        let usage = level.counter.current();
+        if !level.counter.max().allows(usage.saturating_add(amount)) {
+            return Err(Refused::by(level, usage));
+        }
+    }
+    charge_up_to(node, None, amount)
+}
+
+/// Charges `amount` at `node` and all above it, but not at `end` or above; or at none.
+fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Result<(), Refused> {
+    if node.is_closed() {
+        return Err(Refused { node: Arc::clone(node), usage: 0, why: Why::Removed });
+    }
+    let levels =
+        || node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
+    for (height, level) in levels().enumerate() {
+        let charged = match level.counter.try_charge_level(amount) {
+            Ok(usage) if usage > amount || amount == 0 || level.pin.take(level.css.get()) => {
+                Ok(usage)
+            }
+            Ok(_) => {
+                level.counter.uncharge_level(amount);
+                Err(Refused { node: Arc::clone(level), usage: 0, why: Why::Removed })
+            }
+            Err(usage) => Err(Refused::by(level, usage)),
+        };
+        match charged {
+            Ok(usage) => level.note_high(usage),
+            Err(refused) => {
+                levels().take(height).for_each(|level| uncharge_level(level, amount));
+                return Err(refused);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Charges `amount` at `node` and all above it, whatever their max.
+pub(crate) fn force(node: &Arc<Node>, amount: u64) {
+    force_up_to(node, None, amount);
+}
+
+fn force_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) {
+    let levels = node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
+    for level in levels {
+        let usage = level.counter.charge_level(amount);
+        if usage == amount && amount > 0 {
+            level.pin.take(level.css.get());
+        }
+        level.note_high(usage);
+        if !level.counter.max().allows(usage) {
+            Events::note(level, Kind::ForceOverMax);
+        }
+    }
+}
+
+/// Uncharges `amount` at `node` and all above it.
+pub(crate) fn uncharge(node: &Arc<Node>, amount: u64) {
+    node.levels().for_each(|level| uncharge_level(level, amount));
+}
+
+/// Moves `amount` from `source` to `target`, as far up as they differ: what is above both is not touched.
+pub(crate) fn transfer(source: &Arc<Node>, target: &Arc<Node>, amount: u64) -> Result<(), Refused> {
+    let common = target.levels().find(|level| source.is_below(level));
+    charge_up_to(target, common, amount)?;
+    let levels = source.levels();
+    levels
+        .take_while(|level| common.is_none_or(|common| !Arc::ptr_eq(level, common)))
+        .for_each(|level| uncharge_level(level, amount));
+    Ok(())
+}
+
+fn uncharge_level(level: &Arc<Node>, amount: u64) {
+    let bugs = level.counter.accounting_bugs();
+    let usage = level.counter.uncharge_level(amount);
+    if level.counter.accounting_bugs() > bugs {
+        Events::note(level, Kind::Underflow);
+    }
+    if usage == 0 && amount > 0 {
+        level.pin.put();
+    }
+}
+
+impl Refused {
+    fn by(node: &Arc<Node>, usage: u64) -> Self {
+        Self { node: Arc::clone(node), usage, why: Why::Max }
+    }
+
+    /// Returns the max that refused, as of now.
+    pub(crate) fn max(&self) -> Limit {
+        self.node.counter.max()
+    }
+}
+
+impl Node {
+    /// Sees that a charge made the usage `usage`.
+    fn note_high(self: &Arc<Self>, usage: u64) {
+        // Ordering: Relaxed: a hint for whoever charges at the moment it is set.
+        if usage > self.high.load(Ordering::Relaxed) {
+            Events::note(self, Kind::High);
+        }
+    }
+}

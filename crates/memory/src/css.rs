@@ -1,0 +1,90 @@
+//! A group's memory: what is charged there and below, and what may be.
+
+use fief_core::Limit;
+
+use crate::{
+    account::Account,
+    chain,
+    error::ChargeError,
+    events::{Events, Kind},
+    node::{NONE, Node},
+    stock,
+    sync::{Arc, Ordering},
+};
+
+/// A group's memory; had from a css, which derefs to it.
+#[derive(Debug)]
+#[doc(alias = "mem_cgroup")]
+pub struct MemoryCss {
+    pub(crate) key: u64,
+    pub(crate) node: Arc<Node>,
+    /// Leads to whatever answers for what is charged here once the group is gone.
+    pub(crate) account: Arc<Account>,
+}
+
+impl MemoryCss {
+    pub(crate) fn of(node: Arc<Node>) -> Self {
+        Self { key: node.key, account: Account::of(&node), node }
+    }
+
+    /// Charges `bytes` to the group and all above it, if all have room.
+    ///
+    /// Who charges by hand uncharges by hand, [here](Self::uncharge).
+    ///
+    /// # Errors
+    ///
+    /// See [`ChargeError`]; nothing is charged.
+    #[inline]
+    pub fn try_charge(&self, bytes: u64) -> Result<(), ChargeError> {
+        stock::charge(self.key, &self.node, bytes)
+            .map_err(|refused| ChargeError::new(refused, bytes))
+    }
+
+    /// Charges `bytes` to the group and all above it, whatever their limits.
+    pub fn charge_forced(&self, bytes: u64) {
+        chain::force(&self.account.node(), bytes);
+    }
+
+    /// Gives back `bytes` that were charged.
+    #[inline]
+    pub fn uncharge(&self, bytes: u64) {
+        if self.node.is_closed() {
+            return chain::uncharge(&self.account.node(), bytes);
+        }
+        stock::uncharge(self.key, &self.node, bytes);
+    }
+
+    /// Returns how much is charged, in bytes: to the group and all below it, what is charged ahead included.
+    #[must_use]
+    #[doc(alias = "memory.current")]
+    pub fn current(&self) -> u64 {
+        self.node.counter.current()
+    }
+
+    /// Returns the most that may be charged; the default is [`Limit::Max`].
+    #[must_use]
+    #[doc(alias = "memory.max")]
+    pub fn max(&self) -> Limit {
+        self.node.counter.max()
+    }
+
+    /// Sets the most that may be charged, in bytes, and returns how much is.
+    pub fn set_max(&self, max: Limit) -> u64 {
+        let current = self.node.counter.set_max(max);
+        if !max.allows(current) {
+            Events::note(&self.node, Kind::MaxLoweredOver);
+        }
+        current
+    }
+
+    /// Returns the bound above which charges are throttled; the default is [`Limit::Max`].
+    #[must_use]
+    #[doc(alias = "memory.high")]
+    pub fn high(&self) -> Limit {
+        // Ordering: Relaxed: a setting.
+        match self.node.high.load(Ordering::Relaxed) {
+            NONE => Limit::Max,
+            high => Limit::At(high),
+        }
+    }
+}

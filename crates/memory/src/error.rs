@@ -1,0 +1,94 @@
+//! Why memory is refused.
+
+use std::fmt;
+
+use fief_core::Limit;
+use thiserror::Error as ThisError;
+
+use crate::{
+    chain::{MOST, Refused, Why},
+    node::Node,
+    sync::Arc,
+};
+
+/// A charge is refused; nothing is charged.
+#[derive(Clone, Debug, ThisError)]
+#[non_exhaustive]
+pub enum ChargeError {
+    /// The group, or one above it, has no room.
+    #[error(transparent)]
+    Over(Over),
+    /// The group is removed, or is about to be: what is charged there can only shrink, or be charged by force.
+    #[error("{cgroup} is removed: {asked} bytes more cannot be charged there")]
+    Removed {
+        /// The path of the group, as far as it is known.
+        cgroup: String,
+        /// How much was asked for.
+        asked: u64,
+    },
+    /// No charge may be so large, whatever the limits.
+    #[error("{asked} bytes asked by {cgroup}: one charge may be of at most {MOST}")]
+    TooLarge {
+        /// The path of the group that asked.
+        cgroup: String,
+        /// How much was asked for.
+        asked: u64,
+    },
+}
+
+/// A group has no room.
+///
+/// Made without an allocation; texts and paths are made when they are asked for.
+#[derive(Clone)]
+pub struct Over {
+    node: Arc<Node>,
+    /// What was in use there, in bytes.
+    pub current: u64,
+    /// Its `memory.max`.
+    pub max: Limit,
+    /// How much was asked for, in bytes.
+    pub asked: u64,
+}
+
+impl Over {
+    /// Returns the path of the group that refused, as of now: the one charged, or one above it.
+    #[must_use]
+    pub fn cgroup(&self) -> String {
+        self.node.path()
+    }
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { current, max, asked, .. } = self;
+        let cgroup = self.cgroup();
+        write!(f, "memory.max of {cgroup} reached: {current} of {max} bytes in use, {asked} asked")
+    }
+}
+
+impl fmt::Debug for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Over")
+            .field("cgroup", &self.cgroup())
+            .field("current", &self.current)
+            .field("max", &self.max)
+            .field("asked", &self.asked)
+            .finish()
+    }
+}
+
+impl std::error::Error for Over {}
+
+impl ChargeError {
+    /// Makes the error of a refusal, for a charge of `asked`.
+    pub(crate) fn new(refused: Refused, asked: u64) -> Self {
+        match refused.why {
+            Why::Max => {
+                let max = refused.max();
+                Self::Over(Over { node: refused.node, current: refused.usage, max, asked })
+            }
+            Why::Removed => Self::Removed { cgroup: refused.node.path(), asked },
+            Why::TooLarge => Self::TooLarge { cgroup: refused.node.path(), asked },
+        }
+    }
+}

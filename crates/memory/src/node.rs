@@ -1,0 +1,162 @@
+//! A group's half of the book: what is charged there and below, and what may be.
+//!
+//! Nodes form the tree of css, once more: a charge that outlives its group walks nodes, not css, so that
+//! no css is kept for it. A css owns its node; so do children's nodes, whoever is in a slow path, and the
+//! pockets (`pocket.rs`) of room that was charged ahead.
+
+use std::{fmt, iter};
+
+use fief_core::{Counter, Limit, WeakCss};
+
+use crate::{
+    account::Accounts,
+    css::MemoryCss,
+    events::Events,
+    pin::Pin,
+    pocket::heavy_for,
+    shared::Shared,
+    stock::Pockets,
+    sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak},
+};
+
+/// The accounting of one group.
+pub(crate) struct Node {
+    pub(crate) counter: Counter,
+    pub(crate) high: AtomicU64,
+    pub(crate) low: AtomicU64,
+    pub(crate) min: AtomicU64,
+    /// Unique in the process, never 0, never used again.
+    pub(crate) key: u64,
+    pub(crate) parent: Option<Arc<Self>>,
+    pub(crate) shared: Arc<Shared>,
+    /// Whether the removal of the group is decided: only forced charges are taken.
+    is_closed: AtomicBool,
+    /// Whether nothing is charged ahead here: somebody waits for the last charge to go.
+    is_exact: AtomicBool,
+    /// What finds the css; set as it comes online.
+    pub(crate) css: OnceLock<WeakCss<MemoryCss>>,
+    pub(crate) pin: Pin,
+    pub(crate) accounts: Accounts,
+    pub(crate) pockets: Pockets,
+    pub(crate) events: Events,
+    /// Nodes of groups below that live; those that are gone are cleared as others come.
+    children: Mutex<Vec<Weak<Self>>>,
+}
+
+/// As a bound: none.
+pub(crate) const NONE: u64 = u64::MAX;
+
+impl Node {
+    pub(crate) fn root(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self::new(shared, None))
+    }
+
+    pub(crate) fn below(parent: &Arc<Self>) -> Arc<Self> {
+        let node = Arc::new(Self::new(Arc::clone(&parent.shared), Some(Arc::clone(parent))));
+        let mut siblings = parent.children.lock();
+        if siblings.len() == siblings.capacity() {
+            siblings.retain(|sibling| sibling.strong_count() > 0);
+        }
+        siblings.push(Arc::downgrade(&node));
+        drop(siblings);
+        node
+    }
+
+    fn new(shared: Arc<Shared>, parent: Option<Arc<Self>>) -> Self {
+        Self {
+            counter: Counter::with_barrier(shared.barrier),
+            high: AtomicU64::new(NONE),
+            low: AtomicU64::new(0),
+            min: AtomicU64::new(0),
+            key: shared.next_key(),
+            parent,
+            shared,
+            is_closed: AtomicBool::new(false),
+            is_exact: AtomicBool::new(false),
+            css: OnceLock::new(),
+            pin: Pin::default(),
+            accounts: Accounts::default(),
+            pockets: Pockets::default(),
+            events: Events::default(),
+            children: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Yields the node and all above it.
+    pub(crate) fn levels(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> + Clone {
+        iter::successors(Some(self), |node| node.parent.as_ref())
+    }
+
+    /// Returns the children that live, as of now.
+    pub(crate) fn children(&self) -> Vec<Arc<Self>> {
+        self.children.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns whether `other` is this node or above it.
+    pub(crate) fn is_below(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        self.levels().any(|level| Arc::ptr_eq(level, other))
+    }
+
+    /// Returns whether only forced charges are taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Ordering: Relaxed: who must see it has been waited for, or is found by the drain that follows.
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Takes only forced charges from now on.
+    pub(crate) fn close(&self) {
+        // Ordering: Relaxed: as above.
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Charges nothing ahead here from now on; a drain is to follow.
+    pub(crate) fn be_exact(&self) {
+        // Ordering: Relaxed (edge ahead↔forbid): ordered before the drain by its barrier.
+        self.is_exact.store(true, Ordering::Relaxed);
+        heavy_for(self.key);
+    }
+
+    /// Charges ahead again.
+    pub(crate) fn be_swift(&self) {
+        // Ordering: Relaxed: stock is allowed a little later, at worst.
+        self.is_exact.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns whether nothing is to be charged ahead here.
+    pub(crate) fn is_exact(&self) -> bool {
+        // Ordering: Relaxed (edge ahead↔forbid): as for `forbidden`.
+        self.is_exact.load(Ordering::Relaxed)
+    }
+
+    /// Leaves what is charged here to the node above.
+    pub(crate) fn retire(&self) {
+        self.close();
+        if let Some(parent) = &self.parent {
+            self.accounts.hand_over(parent);
+        }
+        self.pin.close();
+    }
+
+    /// Returns how much more may be charged here.
+    pub(crate) fn headroom(&self) -> u64 {
+        match self.counter.max() {
+            Limit::Max => NONE,
+            Limit::At(max) => max.saturating_sub(self.counter.current()),
+        }
+    }
+
+    /// Returns the path of the group, or what is known of it.
+    pub(crate) fn path(&self) -> String {
+        let css = self.css.get().and_then(WeakCss::upgrade);
+        css.map_or_else(|| String::from("a removed group"), |css| css.path())
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("key", &self.key)
+            .field("counter", &self.counter)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,36 @@
+//! What all groups of one controller share: its settings, and its clock.
+
+use std::fmt;
+
+use fief_core::{Barrier, Clock};
+
+use crate::{
+    pocket::FENCED,
+    sync::{Arc, AtomicU64, Ordering},
+};
+
+/// The settings of a controller.
+pub(crate) struct Shared {
+    pub(crate) barrier: Barrier,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    pub(crate) fn new(barrier: Barrier, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { barrier, clock })
+    }
+
+    /// Returns a key that no node of the process has had.
+    pub(crate) fn next_key(&self) -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        // Ordering: Relaxed: it only has to be unique.
+        let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.barrier.is_asymmetric() { key } else { key | FENCED }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("barrier", &self.barrier).finish_non_exhaustive()
+    }
+}

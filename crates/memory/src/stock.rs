@@ -1,0 +1,390 @@
+//! What a thread has charged ahead: a pocket for each group that it charges, found by the group's key.
+//!
+//! The table is direct-mapped, 64 places; keys count up, so 64 groups that were made one after the other
+//! do not meet. A charge takes from the pocket, an uncharge puts there, and only what the pocket cannot do
+//! goes to the counters: a refill of twice the size that the last one had, up to 64 KiB; and half of what
+//! a full pocket holds. No batch is more than a sixteenth of what is left at the tightest level above;
+//! below 2 KiB there is none, so near a limit every charge is exact. A thread holds 512 KiB at most.
+//!
+//! A pocket's home, the node whose room it is, is known to the thread and to the list at the node, by
+//! which drainers come (`drain.rs`).
+//!
+//! # Orderings
+//!
+//! Edge `ahead↔forbid`: who fills a pocket adds to `ahead` of each level, passes the light barrier and
+//! looks whether stock is forbidden anywhere on the way; who forbids stores that, passes the heavy barrier
+//! and looks at `ahead`. Either the filler gives up, or the drain that follows finds the pocket.
+//!
+//! # Tests
+//!
+//! `tests/loom_pocket.rs` for the protocol; `tests/stock.rs`.
+
+pub(crate) mod drain;
+
+use std::cell::{Cell, RefCell};
+
+use crate::{
+    chain::{self, MOST, Refused, Why},
+    node::Node,
+    pocket::{FENCED, Pocket, Step, Turn},
+    sync::{Arc, AtomicU64, Mutex, Ordering, light, light_fenced},
+};
+
+/// Places in a thread's table.
+const PLACES: usize = 64;
+
+/// The least that is charged ahead.
+const MIN_BATCH: u64 = 2 << 10;
+
+/// The most that is charged ahead in one pocket.
+const MAX_BATCH: u64 = 64 << 10;
+
+/// How much the pockets of a thread may hold beyond the least: with that, 512 KiB.
+const GROWTH: u64 = 256 << 10;
+
+/// A batch is so small a part of what is left.
+const PART: u64 = 16;
+
+static EMPTY: Pocket = Pocket::new();
+
+/// Pockets of threads that have ended.
+static POOL: Mutex<Vec<&'static Pocket>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static TABLE: [Cell<&'static Pocket>; PLACES] =
+        const { [const { Cell::new(&EMPTY) }; PLACES] };
+    static JANITOR: Janitor = const { Janitor { homes: RefCell::new(Vec::new()), grown: Cell::new(0) } };
+}
+
+/// Gives back what a thread has charged ahead when the thread ends.
+#[derive(Debug)]
+struct Janitor {
+    homes: RefCell<Vec<Home>>,
+    /// How much the caps are beyond the least.
+    grown: Cell<u64>,
+}
+
+/// Whose room a pocket of this thread holds.
+#[derive(Debug)]
+struct Home {
+    place: usize,
+    node: Arc<Node>,
+    entry: usize,
+}
+
+/// A way to a pocket, for drainers.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) pocket: Whose,
+    pub(crate) turn: Turn,
+}
+
+/// A pocket and what keeps it.
+#[derive(Clone, Debug)]
+pub(crate) enum Whose {
+    /// A thread's: they are never freed.
+    Thread(&'static Pocket),
+    /// A reservation's.
+    Reservation(Arc<Pocket>),
+}
+
+/// Pockets that are filled for a node, and how many there are at it and below.
+#[derive(Debug, Default)]
+pub(crate) struct Pockets {
+    pub(crate) list: Mutex<slab::Slab<Entry>>,
+    /// Filled pockets here and below; more for a moment.
+    pub(crate) ahead: AtomicU64,
+    /// How many reasons there are against any pocket here and below.
+    pub(crate) forbidden: AtomicU64,
+}
+
+/// Charges `amount`, from the thread's pocket if it has as much.
+#[inline(always)]
+pub(crate) fn charge(key: u64, node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
+    match pocket(key).take(key, amount) {
+        Step::Done => Ok(()),
+        step => charge_slow(node, amount, step),
+    }
+}
+
+/// Uncharges `amount`, into the thread's pocket if that has place.
+#[inline(always)]
+pub(crate) fn uncharge(key: u64, node: &Arc<Node>, amount: u64) {
+    match pocket(key).put(key, amount) {
+        Step::Done => {}
+        step => uncharge_slow(node, amount, step),
+    }
+}
+
+#[inline(always)]
+fn pocket(key: u64) -> &'static Pocket {
+    TABLE.with(|table| table[place(key)].get())
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
+const fn place(key: u64) -> usize {
+    key as usize % PLACES
+}
+
+#[cold]
+#[inline(never)]
+fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused> {
+    if amount == 0 {
+        return Ok(());
+    }
+    if amount > MOST {
+        return Err(Refused { node: Arc::clone(node), usage: 0, why: Why::TooLarge });
+    }
+    let by_stock = JANITOR.try_with(|janitor| janitor.charge(node, amount, step));
+    // A thread past its thread-locals' destructors has no stock.
+    by_stock.ok().flatten().unwrap_or_else(|| charge_exactly(node, amount))
+}
+
+#[cold]
+#[inline(never)]
+fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
+    let by_stock = JANITOR.try_with(|janitor| janitor.uncharge(node, amount, step));
+    if by_stock != Ok(true) {
+        chain::uncharge(node, amount);
+    }
+}
+
+/// Charges `amount`, and nothing ahead; calls in what others have charged ahead if it must.
+pub(crate) fn charge_exactly(node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
+    let refused = match chain::try_charge(node, amount) {
+        Err(refused) if refused.why == Why::Max => refused,
+        charged => return charged,
+    };
+    if drain::drain(&refused.node).is_idle() {
+        return Err(refused);
+    }
+    chain::try_charge(node, amount)
+}
+
+impl Janitor {
+    /// Charges `amount`, and a batch ahead; `None` if that is not for this thread's stock.
+    fn charge(&self, node: &Arc<Node>, amount: u64, step: Step) -> Option<Result<(), Refused>> {
+        let place = place(node.key);
+        let pocket = pocket(node.key);
+        if pocket.is_busy() {
+            return None; // a signal handler, in the middle of a charge of its thread's
+        }
+        self.settle_if_revoked(place, pocket);
+        if step == Step::Revoked {
+            return Some(Ok(()));
+        }
+        if pocket.is_for(node.key) {
+            return Some(self.refill(node, pocket, amount));
+        }
+        let batch = node.batch(MIN_BATCH);
+        if batch == 0 || chain::try_charge(node, amount + batch).is_err() {
+            return None;
+        }
+        self.install(node, batch);
+        Some(Ok(()))
+    }
+
+    /// Charges `amount` in part from a pocket that has not as much, and fills that again.
+    fn refill(
+        &self,
+        node: &Arc<Node>,
+        pocket: &'static Pocket,
+        amount: u64,
+    ) -> Result<(), Refused> {
+        let (place, key) = (place(node.key), node.key);
+        let room = self.empty(place, pocket, key);
+        let lacking = amount.saturating_sub(room);
+        let batch = node.batch(self.grow(pocket));
+        if batch > 0 && chain::try_charge(node, lacking + batch).is_ok() {
+            self.put_back(place, pocket, node, batch + room.saturating_sub(amount));
+            return Ok(());
+        }
+        charge_exactly(node, lacking).inspect_err(|_| self.put_back(place, pocket, node, room))
+    }
+
+    /// Uncharges `amount`, of which as much as fits stays in the pocket; false if that is not for this
+    /// thread's stock.
+    fn uncharge(&self, node: &Arc<Node>, amount: u64, step: Step) -> bool {
+        let (place, key) = (place(node.key), node.key);
+        let pocket = pocket(key);
+        if pocket.is_busy() {
+            return false;
+        }
+        self.settle_if_revoked(place, pocket);
+        if step == Step::Revoked {
+            return true;
+        }
+        if pocket.is_for(key) {
+            let room = self.empty(place, pocket, key).saturating_add(amount);
+            let kept = room.min(pocket.cap() / 2);
+            self.put_back(place, pocket, node, kept);
+            chain::uncharge(node, room - kept);
+            return true;
+        }
+        let is_small = amount <= MIN_BATCH && node.batch(MIN_BATCH) > 0;
+        if is_small {
+            self.install(node, amount);
+        }
+        is_small
+    }
+
+    /// Takes all out of a pocket that is filled for `key`.
+    fn empty(&self, place: usize, pocket: &'static Pocket, key: u64) -> u64 {
+        let room = pocket.look();
+        match pocket.take(key, room) {
+            Step::Done => room,
+            Step::Revoked => {
+                self.settle(place, pocket);
+                room
+            }
+            Step::Missed => {
+                self.settle(place, pocket);
+                0
+            }
+        }
+    }
+
+    /// Puts what is charged into the pocket, or back.
+    fn put_back(&self, place: usize, pocket: &'static Pocket, node: &Arc<Node>, room: u64) {
+        match pocket.put(node.key, room) {
+            Step::Done => {}
+            Step::Revoked => self.settle(place, pocket),
+            Step::Missed => {
+                self.settle_if_revoked(place, pocket);
+                chain::uncharge(node, room);
+            }
+        }
+    }
+
+    /// Lets a pocket hold twice as much, if the thread may; returns how much to charge ahead.
+    fn grow(&self, pocket: &'static Pocket) -> u64 {
+        let cap = pocket.cap();
+        if cap < 2 * MAX_BATCH && self.grown.get() + cap <= GROWTH {
+            self.grown.set(self.grown.get() + cap);
+            pocket.set_cap(2 * cap);
+        }
+        pocket.cap() / 2
+    }
+
+    /// Has the thread hold `room`, which is charged, for `node`.
+    fn install(&self, node: &Arc<Node>, room: u64) {
+        let place = place(node.key);
+        let pocket = self.make(place);
+        self.settle(place, pocket);
+        match node.fill(Whose::Thread(pocket), room, 2 * MIN_BATCH) {
+            Some(entry) => {
+                self.homes.borrow_mut().push(Home { place, node: Arc::clone(node), entry });
+            }
+            None => chain::uncharge(node, room),
+        }
+    }
+
+    /// Returns the pocket at a place, which it makes if there is none.
+    fn make(&self, place: usize) -> &'static Pocket {
+        TABLE.with(|table| {
+            if std::ptr::eq(table[place].get(), &raw const EMPTY) {
+                let used = POOL.lock().pop();
+                table[place].set(used.unwrap_or_else(|| Box::leak(Box::new(Pocket::new()))));
+            }
+            table[place].get()
+        })
+    }
+
+    fn settle_if_revoked(&self, place: usize, pocket: &'static Pocket) {
+        if pocket.is_filled() && pocket.is_for(0) {
+            self.settle(place, pocket);
+        }
+    }
+
+    /// Gives back what a pocket holds, for whatever node, unless a drainer has.
+    fn settle(&self, place: usize, pocket: &'static Pocket) {
+        let mut homes = self.homes.borrow_mut();
+        let Some(index) = homes.iter().position(|home| home.place == place) else { return };
+        let Home { node, entry, .. } = homes.swap_remove(index);
+        drop(homes);
+        self.grown.set(self.grown.get() - (pocket.cap() - 2 * MIN_BATCH));
+        if let Some(room) = pocket.settle() {
+            node.forget(entry);
+            chain::uncharge(&node, room);
+        }
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        let table = TABLE.with(|table| table.each_ref().map(Cell::get));
+        for (place, pocket) in table.into_iter().enumerate() {
+            if std::ptr::eq(pocket, &raw const EMPTY) {
+                continue;
+            }
+            self.settle(place, pocket);
+            // What the thread charges from here on goes to the counters.
+            TABLE.with(|table| table[place].set(&EMPTY));
+            POOL.lock().push(pocket);
+        }
+    }
+}
+
+impl Node {
+    /// Returns how much of `wanted` may be charged ahead, at this moment.
+    pub(crate) fn batch(self: &Arc<Self>, wanted: u64) -> u64 {
+        let left = self.levels().map(|level| level.headroom()).min().unwrap_or(0) / PART;
+        if left < MIN_BATCH || self.is_stock_forbidden() {
+            return 0;
+        }
+        wanted.min(left)
+    }
+
+    /// Fills a settled pocket with `room`, which is charged; `None` if that is forbidden.
+    pub(crate) fn fill(self: &Arc<Self>, pocket: Whose, room: u64, cap: u64) -> Option<usize> {
+        for level in self.levels() {
+            // Ordering: AcqRel (edge ahead↔forbid): who sees the count of a level sees those below it.
+            level.pockets.ahead.fetch_add(1, Ordering::AcqRel);
+        }
+        if self.key & FENCED == 0 {
+            light();
+        } else {
+            light_fenced();
+        }
+        let mut list = self.pockets.list.lock();
+        if self.is_stock_forbidden() {
+            drop(list);
+            self.count_one_less();
+            return None;
+        }
+        let turn = pocket.fill(self.key, room, cap);
+        Some(list.insert(Entry { pocket, turn }))
+    }
+
+    /// Takes a pocket that was settled off the list.
+    pub(crate) fn forget(self: &Arc<Self>, entry: usize) {
+        drop(self.pockets.list.lock().try_remove(entry));
+        self.count_one_less();
+    }
+
+    fn count_one_less(self: &Arc<Self>) {
+        for level in self.levels() {
+            // Ordering: AcqRel: as in `fill`.
+            level.pockets.ahead.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn is_stock_forbidden(self: &Arc<Self>) -> bool {
+        // Ordering: Relaxed (edge ahead↔forbid): ordered after the count by the barrier, where it decides.
+        self.is_closed()
+            || self.is_exact()
+            || self.levels().any(|level| level.pockets.forbidden.load(Ordering::Relaxed) > 0)
+    }
+}
+
+impl std::ops::Deref for Whose {
+    type Target = Pocket;
+
+    fn deref(&self) -> &Pocket {
+        match self {
+            Self::Thread(pocket) => pocket,
+            Self::Reservation(pocket) => pocket,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Calls in what is charged ahead at a group and below.
+//!
+//! One heavy barrier for all pockets there are; an owner who is inside one at that moment is not waited
+//! for: it gives its room back by itself before its call returns.
+
+use crate::{
+    chain,
+    events::{Events, Kind},
+    node::Node,
+    pocket::{Called, heavy_for},
+    stock::Whose,
+    sync::{Arc, Ordering},
+};
+
+/// What a drain got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drained {
+    pub(crate) bytes: u64,
+    pub(crate) pockets: usize,
+    /// Pockets whose owners were inside.
+    pub(crate) skipped: usize,
+    /// Pockets that others settled meanwhile.
+    pub(crate) gone: usize,
+}
+
+/// A pocket that was revoked.
+struct Revoked {
+    home: Arc<Node>,
+    entry: usize,
+    pocket: Whose,
+    turn: u32,
+}
+
+impl Drained {
+    /// Returns whether there was nothing to call in.
+    pub(crate) fn is_idle(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Calls in what is charged ahead at `node` and below.
+pub(crate) fn drain(node: &Arc<Node>) -> Drained {
+    let mut revoked = Vec::new();
+    revoke(node, &mut revoked);
+    let mut drained = Drained::default();
+    if revoked.is_empty() {
+        return drained;
+    }
+    heavy_for(node.key);
+    for Revoked { home, entry, pocket, turn } in revoked {
+        match pocket.call_in(turn) {
+            Called::In(room) => {
+                home.forget(entry);
+                chain::uncharge(&home, room);
+                drained.bytes += room;
+                drained.pockets += 1;
+            }
+            Called::Busy => drained.skipped += 1,
+            Called::Gone => drained.gone += 1,
+        }
+    }
+    note(node, drained);
+    drained
+}
+
+fn note(node: &Arc<Node>, drained: Drained) {
+    if drained.pockets > 0 {
+        Events::note(node, Kind::Drain);
+    }
+    if drained.skipped > 0 {
+        Events::note(node, Kind::DrainSkip);
+    }
+}
+
+fn revoke(node: &Arc<Node>, revoked: &mut Vec<Revoked>) {
+    // Ordering: Acquire (edge ahead↔forbid): with a level's count, those below it are seen.
+    if node.pockets.ahead.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    for (entry, found) in &*node.pockets.list.lock() {
+        found.pocket.revoke();
+        let (pocket, turn) = (found.pocket.clone(), found.turn);
+        revoked.push(Revoked { home: Arc::clone(node), entry, pocket, turn });
+    }
+    node.children().iter().for_each(|child| revoke(child, revoked));
+}
+
+impl Node {
+    /// Forbids stock here and below, and calls in what there is.
+    pub(crate) fn forbid_stock(self: &Arc<Self>) -> Drained {
+        // Ordering: Relaxed (edge ahead↔forbid): ordered before the look at `ahead` by the barrier.
+        self.pockets.forbidden.fetch_add(1, Ordering::Relaxed);
+        heavy_for(self.key);
+        drain(self)
+    }
+
+    /// Takes one reason against stock away.
+    pub(crate) fn allow_stock(&self) {
+        // Ordering: Relaxed: stock is allowed a little later, at worst.
+        self.pockets.forbidden.fetch_sub(1, Ordering::Relaxed);
+    }
+}
