@@ -621,6 +621,32 @@ fn a_target_must_be_another_living_hierarchy() {
 }
 
 #[test]
+fn a_remount_counts_a_controller_once_that_is_named_twice() {
+    let scene = Scene::new();
+    let [one, two] = &scene.controllers;
+    let [source, _] = &scene.hierarchies;
+    let was = scene.settled();
+    source.remount(&[one, two, one]).unwrap();
+    assert_eq!(scene.calls(), [""; 0], "both are bound here already");
+    assert_eq!(scene.settled(), was);
+
+    source.remount(&[two, two]).unwrap();
+    assert_eq!(source.controllers(), ["two"]);
+    assert!(one.hierarchy().is_none(), "it was not named");
+
+    scene.registry.wait_reclaimed().unwrap();
+    lock(&scene.stage.calls).clear();
+    let css_before = scene.registry.stats().css_online;
+    source.remount(&[one, two, one]).unwrap();
+    assert_eq!(source.controllers(), ["one", "two"]);
+    let count = |call: &str| scene.calls().iter().filter(|it| *it == call).count();
+    assert_eq!((count("one: online"), count("one: bound")), (3, 1), "one for each group below");
+    assert_eq!(scene.registry.stats().css_online, css_before + 3);
+    one.unbind().unwrap();
+    assert_eq!(source.controllers(), ["two"], "no second binding is left");
+}
+
+#[test]
 fn nothing_changes_under_a_guard() {
     for (name, before, change, _) in CHANGES {
         let scene = ready(*before);
