@@ -109,11 +109,7 @@ pub(crate) fn rebind(
     options: &RebindOptions,
 ) -> Result<(), RebindError> {
     let engine = &owner.engine;
-    let names = || controllers.iter().map(|one| one.name()).collect::<Vec<_>>().join(" ");
-    let mut tree = engine.structure("rebind", names)?;
-    if !Arc::ptr_eq(owner, target.owner()) {
-        return Err(RebindError::Foreign { subsystem: names(), hierarchy: target.name() });
-    }
+    let mut tree = engine.structure("rebind", || names(controllers))?;
     let bound = check(owner, &tree, controllers, target)?;
     let mapping = check_mapping(owner, &bound, target, &options.mapping)?;
     let mut plans = Vec::with_capacity(bound.len());
@@ -139,6 +135,10 @@ pub(crate) fn rebind(
     Ok(())
 }
 
+fn names(controllers: &[&dyn AnyController]) -> String {
+    controllers.iter().map(|one| one.name()).collect::<Vec<_>>().join(" ")
+}
+
 fn differ(bound: &Bound, target: &Hierarchy, differs: Differs) -> RebindError {
     let Differs { difference, path } = differs;
     let (source, target) = (bound.hierarchy.name().to_owned(), target.name());
@@ -152,6 +152,10 @@ pub(crate) fn check(
     controllers: &[&dyn AnyController],
     target: &Hierarchy,
 ) -> Result<Vec<Bound>, RebindError> {
+    if !Arc::ptr_eq(owner, target.owner()) {
+        let subsystem = names(controllers);
+        return Err(RebindError::Foreign { subsystem, hierarchy: target.name() });
+    }
     if target.is_destroyed() {
         return Err(RebindError::Destroyed { hierarchy: target.name() });
     }
@@ -159,7 +163,7 @@ pub(crate) fn check(
     for controller in controllers {
         let Part { identity, owner: its_owner } = controller.part();
         let subsystem = || identity.name.clone();
-        if !Arc::ptr_eq(owner, target.owner()) || !Arc::ptr_eq(owner, its_owner) {
+        if !Arc::ptr_eq(owner, its_owner) {
             return Err(RebindError::Foreign { subsystem: subsystem(), hierarchy: target.name() });
         }
         let Some(bound) = tree.controller(identity) else {

@@ -575,6 +575,7 @@ fn what_is_of_another_registry_is_foreign() {
     let results = [
         one.rebind(their_target, &moving()),
         scene.registry.rebind(&[one], their_target, &moving()),
+        scene.registry.rebind(&[], their_target, &moving()),
         scene.registry.rebind(&[their_one], target, &moving()),
         scene.registry.rebind(&[one, their_one], target, &moving()),
         scene.registry.rebind(&[their_one], their_target, &moving()),
