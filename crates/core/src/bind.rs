@@ -128,7 +128,7 @@ fn hidden_by(tree: &Tree, subsystem: &str) -> Vec<String> {
         .iter()
         .flat_map(|(_, hier)| hier.nodes())
         .filter(|node| node.is_online() && name::has_prefix(&node.name(), subsystem))
-        .map(|node| format!("{}:{}", node.hierarchy.name(), node.path()))
+        .map(|node| node.full_path())
         .take(LISTED)
         .collect()
 }

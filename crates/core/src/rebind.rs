@@ -194,11 +194,11 @@ fn check_mapping(
     let is_source =
         |node: &Node| bound.iter().any(|it| Arc::ptr_eq(&it.hierarchy, &node.hierarchy));
     for (source, image) in pairs {
+        let (node, image) = (source.node(), image.node());
         let refuse = |rule| {
-            let (source, target) = (source.path(), image.path());
+            let (source, target) = (node.full_path(), image.full_path());
             Err(RebindError::Mapping { source_cgroup: source, target, rule })
         };
-        let (node, image) = (source.node(), image.node());
         if !Arc::ptr_eq(source.owner(), owner) || !is_source(node) {
             return refuse("the first group is not of the hierarchy that is left");
         }
@@ -368,7 +368,7 @@ fn movers(
         let Plan { before, after, .. } = &plans[*plan];
         let path = |hier: &Hier| {
             let group = hier.group(task.place(hier.index));
-            group.map_or_else(String::new, |group| group.path())
+            group.map_or_else(String::new, |group| group.full_path())
         };
         return Err(Refusal::Members(MoverError {
             subsystem: after.identity().name.clone(),

@@ -551,7 +551,8 @@ fn a_mapping_holds_groups_of_the_two_trees_only() {
         let RebindError::Mapping { source_cgroup, target, rule: broken } = &error else {
             panic!("{error}");
         };
-        assert_eq!((source_cgroup, target), (&from.path(), &to.path()));
+        let full = |group: &Cgroup| format!("{}:{}", group.hierarchy().name(), group.path());
+        assert_eq!((source_cgroup, target), (&full(&from), &full(&to)));
         assert!(broken.starts_with(rule), "{error}");
     }
     let twice = [

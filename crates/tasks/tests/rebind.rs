@@ -56,7 +56,7 @@ fn limits_and_figures_show_under_the_new_paths() {
     let error = tasks.rebind(&tenants, &RebindOptions::new()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "1 members would change css of tasks, first worker, from /web/api to /web"
+        "1 members would change css of tasks, first worker, from by-plan:/web/api to by-tenant:/web"
     );
     let moves = RebindOptions::new().members(MemberPolicy::Move);
     tasks.rebind(&tenants, &moves).unwrap();

@@ -174,9 +174,9 @@ fn trees_that_differ_are_refused_with_the_first_path() {
 
 #[test]
 fn a_mapping_that_is_none_is_refused() {
-    assert_snapshot!(unchanged("", "rebind memory plan map a=a a=d"), @"rebind memory plan map a=a a=d: mapping /a to /d: a group is named twice");
-    assert_snapshot!(unchanged("", "rebind memory plan map a=a d=a"), @"rebind memory plan map a=a d=a: mapping /d to /a: a group is named twice");
-    assert_snapshot!(unchanged("", "rebind memory plan map a=a a=a"), @"rebind memory plan map a=a a=a: mapping /a to /a: a group is named twice");
+    assert_snapshot!(unchanged("", "rebind memory plan map a=a a=d"), @"rebind memory plan map a=a a=d: mapping tenant:/a to plan:/d: a group is named twice");
+    assert_snapshot!(unchanged("", "rebind memory plan map a=a d=a"), @"rebind memory plan map a=a d=a: mapping tenant:/d to plan:/a: a group is named twice");
+    assert_snapshot!(unchanged("", "rebind memory plan map a=a a=a"), @"rebind memory plan map a=a a=a: mapping tenant:/a to plan:/a: a group is named twice");
     assert_snapshot!(unchanged("", "rebind memory plan map x=a"), @r#"rebind memory plan map x=a: / of hierarchy tenant has no child "x""#);
     assert_snapshot!(unchanged("", "rebind memory plan map a=x"), @r#"rebind memory plan map a=x: / of hierarchy plan has no child "x""#);
     assert_snapshot!(unchanged("", "rebind memory plan map /=/ a=a a/b=a/b a/b/c=x"), @r#"rebind memory plan map /=/ a=a a/b=a/b a/b/c=x: / of hierarchy plan has no child "x""#);
@@ -204,8 +204,8 @@ fn members_elsewhere_forbid_it_by_default() {
         task t; task u; task v; join t a/b; join u a; join v d; use plan; join t a/b; join u d; use tenant
         fail memory can_attach 1
     ";
-    assert_snapshot!(unchanged(before, "rebind memory plan"), @"rebind memory plan: 2 members would change css of memory, first u, from /a to /d");
-    assert_snapshot!(unchanged(before, "rebind memory,io plan"), @"rebind memory,io plan: 4 members would change css of memory, first u, from /a to /d");
+    assert_snapshot!(unchanged(before, "rebind memory plan"), @"rebind memory plan: 2 members would change css of memory, first u, from tenant:/a to plan:/d");
+    assert_snapshot!(unchanged(before, "rebind memory,io plan"), @"rebind memory,io plan: 4 members would change css of memory, first u, from tenant:/a to plan:/d");
 }
 
 #[test]

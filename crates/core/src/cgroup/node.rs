@@ -226,6 +226,11 @@ impl Node {
         names.iter().rev().flat_map(|name| ["/", name]).collect()
     }
 
+    /// Returns the path with its hierarchy: `by-plan:/web/api`.
+    pub(crate) fn full_path(&self) -> String {
+        format!("{}:{}", self.hierarchy.name(), self.path())
+    }
+
     /// Yields this group, its parent, and so on to the root.
     pub(crate) fn ancestors(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |node| node.parent.as_deref())

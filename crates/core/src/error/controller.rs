@@ -166,9 +166,9 @@ pub enum RebindError {
     /// A pair of the mapping breaks a rule.
     #[error("mapping {source_cgroup} to {target}: {rule}")]
     Mapping {
-        /// The first group of the pair.
+        /// The first group of the pair, as `hierarchy:path`.
         source_cgroup: String,
-        /// The second.
+        /// The second, likewise.
         target: String,
         /// The rule.
         rule: &'static str,
@@ -240,9 +240,9 @@ pub struct MoverError {
     pub subsystem: String,
     /// The name of the first task.
     pub task: String,
-    /// Where it is in the hierarchy that would be left.
+    /// Where it is in the hierarchy that would be left, as `hierarchy:path`.
     pub from: String,
-    /// Where it is in the target.
+    /// Where it is in the target, likewise.
     pub to: String,
     /// How many, one for each controller that has it.
     pub count: usize,

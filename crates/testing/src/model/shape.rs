@@ -70,7 +70,9 @@ impl Model {
         }
         let ways: Vec<_> = plans.iter().flat_map(Self::ways).collect();
         if let Some(first) = ways.first().filter(|_| !moves) {
-            let path = |tree| self.path(self.place(first.task, tree));
+            let path = |tree: TreeId| {
+                format!("{}:{}", self.trees[tree].name, self.path(self.place(first.task, tree)))
+            };
             let (source, subsystem) =
                 (self.subsystems[first.index].tree.ok_or("Unbound")?, first.index);
             return Err(format!(
