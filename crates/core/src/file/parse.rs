@@ -19,7 +19,11 @@
 
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
-use crate::{quote::quote, units::Limit};
+use crate::{
+    pressure::{ParseThresholdError, Threshold},
+    quote::quote,
+    units::Limit,
+};
 
 /// What may stand around a value.
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -169,6 +173,26 @@ pub fn weight(input: &str) -> Result<u16, InputError> {
     let weight = digits(strip(input)).filter(|weight| WEIGHTS.contains(weight));
     let weight = weight.and_then(|weight| u16::try_from(weight).ok());
     weight.ok_or_else(|| InputError::new(input, "a weight from 1 to 10000"))
+}
+
+/// Parses what a pressure trigger waits for: `some` or `full`, a stall time and a window, one blank apart
+/// and the times in microseconds, as in `some 150000 1000000`.
+///
+/// The window is from 500000 to 10000000, the stall time from 1 to the window.
+///
+/// # Errors
+///
+/// Refuses anything else.
+#[doc(alias = "psi_trigger_create")]
+pub fn threshold(input: &str) -> Result<Threshold, InputError> {
+    strip(input).parse().map_err(|error| match error {
+        ParseThresholdError::Form { .. } => {
+            InputError::new(input, "some or full, a stall time and a window in microseconds")
+        }
+        ParseThresholdError::Rule { rule, .. } => {
+            InputError::new(input, format!("a threshold: {rule}"))
+        }
+    })
 }
 
 /// Splits a text at blanks into words; at least one.

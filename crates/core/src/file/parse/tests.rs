@@ -196,6 +196,46 @@ fn a_long_text_is_cut_where_a_character_ends() {
 }
 
 #[test]
+fn a_threshold_is_a_kind_and_two_times() {
+    for text in ["some 150000 1000000", "full 1 500000", "some 10000000 10000000"] {
+        for around in [text.to_owned(), format!("{text}\n"), format!(" \t{text} \n")] {
+            assert_eq!(threshold(&around).expect(&around).to_string(), text);
+        }
+    }
+    let no_form = [
+        "",
+        "max",
+        "some 150000",
+        "some 150000 1000000 1",
+        "some  150000 1000000",
+        "some\t150000\t1000000",
+        "some 150000 1000000\n\n",
+        "Some 150000 1000000",
+        "some +150000 1000000",
+        "some 150000us 1000000",
+        "some 150000 18446744073709551616",
+    ];
+    for text in JUNK.into_iter().chain(no_form) {
+        is_malformed(threshold(text), text);
+        let error = threshold(text).expect_err(text);
+        assert_eq!(error.expected(), "some or full, a stall time and a window in microseconds");
+    }
+    for (text, rule) in [
+        ("some 1 499999\n", "a window of 499999 us is not within 500000 to 10000000 us"),
+        ("full 1 10000001", "a window of 10000001 us is not within 500000 to 10000000 us"),
+        ("some 0 500000", "a stall time of 0 us is not within 1 us and the window of 500000 us"),
+        (
+            "some 500001 500000",
+            "a stall time of 500001 us is not within 1 us and the window of 500000 us",
+        ),
+    ] {
+        is_malformed(threshold(text), text);
+        let error = threshold(text).expect_err(text);
+        assert_eq!(error.to_string(), format!("{text:?} is not a threshold: {rule}"));
+    }
+}
+
+#[test]
 fn words_stand_on_one_line() {
     assert_eq!(words(" +memory \t-io \n"), Ok(vec!["+memory", "-io"]));
     assert_eq!(keyed("default 100\n"), Ok(("default", "100")));
