@@ -48,6 +48,8 @@ mod pin;
 mod chain;
 #[cfg(not(loom))]
 mod stock;
+#[cfg(not(loom))]
+mod protect;
 mod pocket;
 #[cfg(not(loom))]
 mod events;
