@@ -26,7 +26,7 @@
     loom,
     expect(
         dead_code,
-        unreachable_pub,
+        unused_imports,
         reason = "loom builds the protocols, not what stands on them"
     )
 )]
@@ -51,6 +51,7 @@ mod stock;
 #[cfg(not(loom))]
 mod protect;
 mod pocket;
+mod gate;
 #[cfg(not(loom))]
 mod events;
 #[cfg(not(loom))]

@@ -13,7 +13,6 @@ use crate::{
     css::MemoryCss,
     events::Events,
     pin::Pin,
-    pocket::heavy_for,
     shared::Shared,
     stock::Pockets,
     sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak},
@@ -76,7 +75,7 @@ impl Node {
             css: OnceLock::new(),
             pin: Pin::default(),
             accounts: Accounts::default(),
-            pockets: Pockets::default(),
+            pockets: Pockets::new(),
             events: Events::default(),
             children: Mutex::new(Vec::new()),
         }
@@ -99,21 +98,20 @@ impl Node {
 
     /// Returns whether only forced charges are taken.
     pub(crate) fn is_closed(&self) -> bool {
-        // Ordering: Relaxed: who must see it has been waited for, or is found by the drain that follows.
+        // Ordering: Relaxed: as for `is_exact`; who charges at that moment may still do so.
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Takes only forced charges from now on.
+    /// Takes only forced charges from now on; `drain_own` is to follow.
     pub(crate) fn close(&self) {
         // Ordering: Relaxed: as above.
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
-    /// Charges nothing ahead here from now on; a drain is to follow.
+    /// Charges nothing ahead here from now on; `drain_own` is to follow.
     pub(crate) fn be_exact(&self) {
-        // Ordering: Relaxed (edge ahead↔forbid): ordered before the drain by its barrier.
+        // Ordering: Relaxed: found under the lock of the list, which the drain takes.
         self.is_exact.store(true, Ordering::Relaxed);
-        heavy_for(self.key);
     }
 
     /// Charges ahead again.
@@ -124,7 +122,7 @@ impl Node {
 
     /// Returns whether nothing is to be charged ahead here.
     pub(crate) fn is_exact(&self) -> bool {
-        // Ordering: Relaxed (edge ahead↔forbid): as for `forbidden`.
+        // Ordering: Relaxed: as above.
         self.is_exact.load(Ordering::Relaxed)
     }
 

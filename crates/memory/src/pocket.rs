@@ -39,13 +39,14 @@
 //! In the same way for the end: if the drainer finds `BUSY`, its barrier came before the owner's last one,
 //! and the owner's second look finds the key gone.
 //!
-//! Edge `fill→settle`: who settles a turn sees what was filled in it.
+//! That a drainer reads the room of the turn it ends, and not of an earlier one, is the list's lock: it has
+//! the turn from there, and the owner filled the pocket under it. All other accesses order nothing.
 //!
 //! # Tests
 //!
 //! `tests/loom_pocket.rs`; stress in `tests/stock.rs`.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering, heavy, light, light_fenced, order, skip};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, heavy, light, light_fenced, skip};
 
 /// Room charged ahead.
 #[derive(Debug)]
@@ -212,10 +213,9 @@ impl Pocket {
         self.set_cap(cap);
         self.room.store(room, Ordering::Relaxed);
         // INVARIANT: 2.
-        // Ordering: Release (edge fill→settle).
-        self.turn.store(turn, order("pocket_fill", Ordering::Release));
+        // Ordering: Relaxed, all: drainers come to it by the list's lock.
+        self.turn.store(turn, Ordering::Relaxed);
         // INVARIANT: 3, by what the caller does.
-        // Ordering: Relaxed: drainers come to it by the list's lock.
         self.key.store(key, Ordering::Relaxed);
         turn
     }
@@ -260,15 +260,9 @@ impl Pocket {
             return true;
         }
         // INVARIANT: 2.
-        // Ordering: Acquire (edge fill→settle): a drainer's room is not of an earlier turn.
-        self.turn
-            .compare_exchange(
-                turn,
-                turn.wrapping_add(1),
-                order("pocket_end", Ordering::Acquire),
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        // Ordering: Relaxed, both: it decides who settles, and hands nothing over.
+        let ended = turn.wrapping_add(1);
+        self.turn.compare_exchange(turn, ended, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

@@ -11,13 +11,11 @@
 //!
 //! # Orderings
 //!
-//! Edge `ahead↔forbid`: who fills a pocket adds to `ahead` of each level, passes the light barrier and
-//! looks whether stock is forbidden anywhere on the way; who forbids stores that, passes the heavy barrier
-//! and looks at `ahead`. Either the filler gives up, or the drain that follows finds the pocket.
+//! None of its own: `pocket.rs` and `gate.rs` have them.
 //!
 //! # Tests
 //!
-//! `tests/loom_pocket.rs` for the protocol; `tests/stock.rs`.
+//! `tests/loom_pocket.rs` for the protocols; `tests/stock.rs`.
 
 pub(crate) mod drain;
 
@@ -25,9 +23,10 @@ use std::cell::{Cell, RefCell};
 
 use crate::{
     chain::{self, MOST, Refused, Why},
+    gate::{self, Gate},
     node::Node,
-    pocket::{FENCED, Pocket, Step, Turn},
-    sync::{Arc, AtomicU64, Mutex, Ordering, light, light_fenced},
+    pocket::{Pocket, Step, Turn},
+    sync::{Arc, Mutex},
 };
 
 /// Places in a thread's table.
@@ -88,14 +87,11 @@ pub(crate) enum Whose {
     Reservation(Arc<Pocket>),
 }
 
-/// Pockets that are filled for a node, and how many there are at it and below.
-#[derive(Debug, Default)]
+/// Pockets that are filled for a node.
+#[derive(Debug)]
 pub(crate) struct Pockets {
     pub(crate) list: Mutex<slab::Slab<Entry>>,
-    /// Filled pockets here and below; more for a moment.
-    pub(crate) ahead: AtomicU64,
-    /// How many reasons there are against any pocket here and below.
-    pub(crate) forbidden: AtomicU64,
+    pub(crate) gate: Gate,
 }
 
 /// Charges `amount`, from the thread's pocket if it has as much.
@@ -338,15 +334,8 @@ impl Node {
 
     /// Fills a settled pocket with `room`, which is charged; `None` if that is forbidden.
     pub(crate) fn fill(self: &Arc<Self>, pocket: Whose, room: u64, cap: u64) -> Option<usize> {
-        for level in self.levels() {
-            // Ordering: AcqRel (edge ahead↔forbid): who sees the count of a level sees those below it.
-            level.pockets.ahead.fetch_add(1, Ordering::AcqRel);
-        }
-        if self.key & FENCED == 0 {
-            light();
-        } else {
-            light_fenced();
-        }
+        self.levels().for_each(|level| level.pockets.gate.enter());
+        gate::look_ahead(self.key);
         let mut list = self.pockets.list.lock();
         if self.is_stock_forbidden() {
             drop(list);
@@ -364,17 +353,19 @@ impl Node {
     }
 
     fn count_one_less(self: &Arc<Self>) {
-        for level in self.levels() {
-            // Ordering: AcqRel: as in `fill`.
-            level.pockets.ahead.fetch_sub(1, Ordering::AcqRel);
-        }
+        self.levels().for_each(|level| level.pockets.gate.leave());
     }
 
     fn is_stock_forbidden(self: &Arc<Self>) -> bool {
-        // Ordering: Relaxed (edge ahead↔forbid): ordered after the count by the barrier, where it decides.
         self.is_closed()
             || self.is_exact()
-            || self.levels().any(|level| level.pockets.forbidden.load(Ordering::Relaxed) > 0)
+            || self.levels().any(|level| level.pockets.gate.is_forbidden())
+    }
+}
+
+impl Pockets {
+    pub(crate) fn new() -> Self {
+        Self { list: Mutex::new(slab::Slab::new()), gate: Gate::new() }
     }
 }
 

@@ -85,7 +85,7 @@ impl Subsystem for Memory {
 
     fn drain(&self, css: &Css<MemoryCss>) {
         css.node.be_exact();
-        drain::drain(&css.node);
+        drain::drain_own(&css.node);
     }
 
     fn killed(&self, css: &Css<MemoryCss>) {
@@ -93,7 +93,7 @@ impl Subsystem for Memory {
     }
 
     fn offline(&self, css: &Css<MemoryCss>) {
-        drain::drain(&css.node);
+        drain::drain_own(&css.node);
         css.node.retire();
     }
 

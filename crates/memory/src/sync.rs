@@ -3,10 +3,8 @@
 #[cfg(not(loom))]
 pub(crate) use std::sync::{OnceLock, Weak};
 
-#[cfg(not(loom))]
-pub(crate) use fief_core::sync::{Arc, AtomicBool, Mutex};
 pub(crate) use fief_core::sync::{
-    AtomicU32, AtomicU64, Ordering,
+    Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering,
     barrier::{heavy, light, light_fenced},
-    order, skip,
+    skip,
 };

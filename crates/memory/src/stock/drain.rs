@@ -9,7 +9,7 @@ use crate::{
     node::Node,
     pocket::{Called, heavy_for},
     stock::Whose,
-    sync::{Arc, Ordering},
+    sync::Arc,
 };
 
 /// What a drain got.
@@ -42,6 +42,20 @@ impl Drained {
 pub(crate) fn drain(node: &Arc<Node>) -> Drained {
     let mut revoked = Vec::new();
     revoke(node, &mut revoked);
+    call_in(node, revoked)
+}
+
+/// Calls in what is charged ahead at `node` itself.
+///
+/// Who fills a pocket looks under the list's lock whether that is forbidden here: what was stored before this
+/// call is heeded by all fillers, or finds what they filled.
+pub(crate) fn drain_own(node: &Arc<Node>) -> Drained {
+    let mut revoked = Vec::new();
+    revoke_own(node, &mut revoked);
+    call_in(node, revoked)
+}
+
+fn call_in(node: &Arc<Node>, revoked: Vec<Revoked>) -> Drained {
     let mut drained = Drained::default();
     if revoked.is_empty() {
         return drained;
@@ -73,30 +87,30 @@ fn note(node: &Arc<Node>, drained: Drained) {
 }
 
 fn revoke(node: &Arc<Node>, revoked: &mut Vec<Revoked>) {
-    // Ordering: Acquire (edge ahead↔forbid): with a level's count, those below it are seen.
-    if node.pockets.ahead.load(Ordering::Acquire) == 0 {
+    if node.pockets.gate.is_empty() {
         return;
     }
+    revoke_own(node, revoked);
+    node.children().iter().for_each(|child| revoke(child, revoked));
+}
+
+fn revoke_own(node: &Arc<Node>, revoked: &mut Vec<Revoked>) {
     for (entry, found) in &*node.pockets.list.lock() {
         found.pocket.revoke();
         let (pocket, turn) = (found.pocket.clone(), found.turn);
         revoked.push(Revoked { home: Arc::clone(node), entry, pocket, turn });
     }
-    node.children().iter().for_each(|child| revoke(child, revoked));
 }
 
 impl Node {
     /// Forbids stock here and below, and calls in what there is.
     pub(crate) fn forbid_stock(self: &Arc<Self>) -> Drained {
-        // Ordering: Relaxed (edge ahead↔forbid): ordered before the look at `ahead` by the barrier.
-        self.pockets.forbidden.fetch_add(1, Ordering::Relaxed);
-        heavy_for(self.key);
+        self.pockets.gate.forbid(self.key);
         drain(self)
     }
 
     /// Takes one reason against stock away.
     pub(crate) fn allow_stock(&self) {
-        // Ordering: Relaxed: stock is allowed a little later, at worst.
-        self.pockets.forbidden.fetch_sub(1, Ordering::Relaxed);
+        self.pockets.gate.allow();
     }
 }

@@ -1,0 +1,23 @@
+//! Which model must fail when an ordering is weakened or a step left out.
+//!
+//! `cargo xtask loom` prints this table by the test below, plays each mutant against its model, and
+//! compares the names with `docs/memory-model.md`.
+
+/// A mutant, and the model that kills it.
+const MUTANTS: &[(&str, &str)] = &[
+    ("gate_heavy", "loom_pocket::a_pocket_is_filled_while_stock_is_forbidden_above"),
+    ("gate_light", "loom_pocket::a_pocket_is_filled_while_stock_is_forbidden_above"),
+    ("pocket_busy", "loom_pocket::room_is_called_in_while_its_owner_takes"),
+    ("pocket_ends_once", "loom_pocket::two_drainers_and_the_owner_settle_once"),
+    ("pocket_leaves_the_busy", "loom_pocket::room_is_called_in_while_its_owner_takes"),
+    ("pocket_looks", "loom_pocket::room_is_called_in_while_its_owner_takes"),
+    ("pocket_looks_again", "loom_pocket::room_is_called_in_while_its_owner_takes"),
+    ("pocket_revokes", "loom_pocket::room_is_called_in_while_its_owner_takes"),
+];
+
+#[test]
+fn list() {
+    for (mutant, model) in MUTANTS {
+        println!("mutant {mutant} tests::{model}");
+    }
+}
