@@ -379,3 +379,6 @@ impl std::ops::Deref for Whose {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
