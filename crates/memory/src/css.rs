@@ -42,15 +42,12 @@ impl MemoryCss {
 
     /// Charges `bytes` to the group and all above it, whatever their limits.
     pub fn charge_forced(&self, bytes: u64) {
-        chain::force(&self.account.node(), bytes);
+        chain::force(self.node.answering(), bytes);
     }
 
     /// Gives back `bytes` that were charged.
     #[inline]
     pub fn uncharge(&self, bytes: u64) {
-        if self.node.is_closed() {
-            return chain::uncharge(&self.account.node(), bytes);
-        }
         stock::uncharge(self.key, &self.node, bytes);
     }
 

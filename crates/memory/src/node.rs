@@ -135,6 +135,13 @@ impl Node {
         self.pin.close();
     }
 
+    /// Returns the node that answers for what is charged here: this one, or once its group is removed the
+    /// nearest above whose group is not.
+    pub(crate) fn answering(self: &Arc<Self>) -> &Arc<Self> {
+        let top = || self.levels().last().unwrap_or(self);
+        self.levels().find(|level| !level.is_closed()).unwrap_or_else(top)
+    }
+
     /// Returns how much more may be charged here.
     pub(crate) fn headroom(&self) -> u64 {
         match self.counter.max() {

@@ -140,6 +140,7 @@ fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused>
 #[cold]
 #[inline(never)]
 fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
+    let node = if step == Step::Revoked { node } else { node.answering() };
     let by_stock = JANITOR.try_with(|janitor| janitor.uncharge(node, amount, step));
     if by_stock != Ok(true) {
         chain::uncharge(node, amount);
