@@ -61,9 +61,7 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
         || node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
     for (height, level) in levels().enumerate() {
         let charged = match level.counter.try_charge_level(amount) {
-            Ok(usage) if usage > amount || amount == 0 || level.pin.take(level.css.get()) => {
-                Ok(usage)
-            }
+            Ok(usage) if usage > amount || amount == 0 || level.is_pinned() => Ok(usage),
             Ok(_) => {
                 level.counter.uncharge_level(amount);
                 Err(Refused { node: Arc::clone(level), usage: 0, why: Why::Removed })
@@ -91,7 +89,7 @@ fn force_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) {
     for level in levels {
         let usage = level.counter.charge_level(amount);
         if usage == amount && amount > 0 {
-            level.pin.take(level.css.get());
+            level.is_pinned();
         }
         level.note_high(usage);
         if !level.counter.max().allows(usage) {
@@ -122,7 +120,7 @@ fn uncharge_level(level: &Arc<Node>, amount: u64) {
     if level.counter.accounting_bugs() > bugs {
         Events::note(level, Kind::Underflow);
     }
-    if usage == 0 && amount > 0 {
+    if usage == 0 && amount > 0 && !level.shared.is_inherited() {
         level.pin.put();
     }
 }
@@ -139,6 +137,11 @@ impl Refused {
 }
 
 impl Node {
+    /// Pins the css, whose counter went from zero; false if it can be held no more.
+    fn is_pinned(&self) -> bool {
+        self.shared.is_inherited() || self.pin.take(self.css.get())
+    }
+
     /// Sees that a charge made the usage `usage`.
     fn note_high(self: &Arc<Self>, usage: u64) {
         // Ordering: Relaxed: a hint for whoever charges at the moment it is set.

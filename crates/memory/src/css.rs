@@ -37,7 +37,7 @@ impl MemoryCss {
     #[inline]
     pub fn try_charge(&self, bytes: u64) -> Result<(), ChargeError> {
         stock::charge(self.key, &self.node, bytes)
-            .map_err(|refused| ChargeError::new(refused, bytes))
+            .map_err(|refused| ChargeError::noted(refused, bytes))
     }
 
     /// Charges `bytes` to the group and all above it, whatever their limits.

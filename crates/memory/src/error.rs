@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 
 use crate::{
     chain::{MOST, Refused, Why},
+    events::{Events, Kind},
     node::Node,
     sync::Arc,
 };
@@ -80,6 +81,15 @@ impl fmt::Debug for Over {
 impl std::error::Error for Over {}
 
 impl ChargeError {
+    /// Makes the error of a refusal, for a charge of `asked`, and counts the refusal.
+    #[cold]
+    pub(crate) fn noted(refused: Refused, asked: u64) -> Self {
+        if refused.why == Why::Max {
+            Events::note(&refused.node, Kind::Max);
+        }
+        Self::new(refused, asked)
+    }
+
     /// Makes the error of a refusal, for a charge of `asked`.
     pub(crate) fn new(refused: Refused, asked: u64) -> Self {
         match refused.why {

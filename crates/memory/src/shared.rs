@@ -6,18 +6,28 @@ use fief_core::{Barrier, Clock};
 
 use crate::{
     pocket::FENCED,
-    sync::{Arc, AtomicU64, Ordering},
+    sync::{Arc, AtomicU64, Ordering, forks},
 };
 
 /// The settings of a controller.
 pub(crate) struct Shared {
     pub(crate) barrier: Barrier,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Forks before the process it was made in.
+    forks: u32,
 }
 
 impl Shared {
     pub(crate) fn new(barrier: Barrier, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { barrier, clock })
+        Arc::new(Self { barrier, clock, forks: forks() })
+    }
+
+    /// Returns whether this process is the child of a fork, and the groups are its parent's.
+    ///
+    /// Locks may then be held for ever by threads that are not there: what is charged and uncharged in the
+    /// child is counted, and nothing else happens.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != forks()
     }
 
     /// Returns a key that no node of the process has had.

@@ -132,6 +132,9 @@ fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused>
     if amount > MOST {
         return Err(Refused { node: Arc::clone(node), usage: 0, why: Why::TooLarge });
     }
+    if node.shared.is_inherited() {
+        return chain::try_charge(node, amount);
+    }
     let by_stock = JANITOR.try_with(|janitor| janitor.charge(node, amount, step));
     // A thread past its thread-locals' destructors has no stock.
     by_stock.ok().flatten().unwrap_or_else(|| charge_exactly(node, amount))
@@ -141,6 +144,9 @@ fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused>
 #[inline(never)]
 fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
     let node = if step == Step::Revoked { node } else { node.answering() };
+    if node.shared.is_inherited() {
+        return chain::uncharge(node, amount);
+    }
     let by_stock = JANITOR.try_with(|janitor| janitor.uncharge(node, amount, step));
     if by_stock != Ok(true) {
         chain::uncharge(node, amount);
@@ -301,6 +307,9 @@ impl Janitor {
         let Home { node, entry, .. } = homes.swap_remove(index);
         drop(homes);
         self.grown.set(self.grown.get() - (pocket.cap() - 2 * MIN_BATCH));
+        if node.shared.is_inherited() {
+            return; // the list may be locked for ever
+        }
         if let Some(room) = pocket.settle() {
             node.forget(entry);
             chain::uncharge(&node, room);

@@ -1,6 +1,8 @@
 //! The one place that names atomics, locks and threads: those of `fief_core::sync`, or loom's.
 
 #[cfg(not(loom))]
+pub(crate) use fief_core::sync::forks;
+#[cfg(not(loom))]
 pub(crate) use std::sync::{OnceLock, Weak};
 
 pub(crate) use fief_core::sync::{

@@ -91,14 +91,15 @@ fn the_stock_of_others_is_room_for_who_needs_it() {
         let other = last.clone();
         thread::scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::channel::<()>();
+            let (charged, is_charged) = std::sync::mpsc::channel::<()>();
             let holder = scope.spawn(move || {
                 other.try_charge(1).expect("room");
+                charged.send(()).expect("it waits");
                 receiver.recv().expect("told to go on");
                 other.uncharge(1);
             });
-            while last.current() <= 1 {
-                thread::yield_now();
-            }
+            is_charged.recv().expect("charged");
+            assert!(last.current() > 1, "something is charged ahead");
             last.try_charge((1 << 20) - 1).expect("all that is left");
             assert!(matches!(last.try_charge(1), Err(ChargeError::Over(_))));
             last.uncharge((1 << 20) - 1);
