@@ -40,6 +40,15 @@ impl Account {
     pub(crate) fn node(&self) -> Guard<Arc<Node>> {
         self.node.load()
     }
+
+    /// Names the group that the account was made for, whose node has `key`: by its path while it lives.
+    pub(crate) fn path(&self, key: u64) -> String {
+        let node = self.node();
+        match node.path() {
+            path if node.key == key => path,
+            path => format!("a removed group below {path}"),
+        }
+    }
 }
 
 impl Accounts {

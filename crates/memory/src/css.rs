@@ -8,7 +8,8 @@ use crate::{
     error::ChargeError,
     events::{Events, Kind},
     node::{NONE, Node},
-    stock,
+    reservation::{Reservation, shared::SharedReservation},
+    stock::{self, drain},
     sync::{Arc, Ordering},
 };
 
@@ -67,7 +68,12 @@ impl MemoryCss {
 
     /// Sets the most that may be charged, in bytes, and returns how much is.
     pub fn set_max(&self, max: Limit) -> u64 {
-        let current = self.node.counter.set_max(max);
+        let found = self.node.counter.set_max(max);
+        if max.allows(found) {
+            return found;
+        }
+        drain::drain(&self.node); // so that nobody grows by what is charged ahead
+        let current = self.node.counter.current();
         if !max.allows(current) {
             Events::note(&self.node, Kind::MaxLoweredOver);
         }
@@ -83,5 +89,16 @@ impl MemoryCss {
             NONE => Limit::Max,
             high => Limit::At(high),
         }
+    }
+
+    /// Makes an empty reservation: whatever it is grown to is charged to this group, until it is given back
+    /// or dropped.
+    pub fn reserve(&self) -> Reservation {
+        Reservation::of(Arc::clone(&self.account), self.key)
+    }
+
+    /// Makes an empty reservation that several threads may grow and shrink at the same time.
+    pub fn reserve_shared(&self) -> SharedReservation {
+        SharedReservation::of(Arc::clone(&self.account), self.key)
     }
 }

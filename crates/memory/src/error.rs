@@ -9,6 +9,7 @@ use crate::{
     chain::{MOST, Refused, Why},
     events::{Events, Kind},
     node::Node,
+    reservation::Reservation,
     sync::Arc,
 };
 
@@ -35,6 +36,28 @@ pub enum ChargeError {
         /// How much was asked for.
         asked: u64,
     },
+}
+
+/// A reservation has less than was to be split off; it is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[error("{used} bytes are reserved: {asked} cannot be split off")]
+#[non_exhaustive]
+pub struct SplitError {
+    /// How much it has, in bytes.
+    pub used: u64,
+    /// How much was to be split off, in bytes.
+    pub asked: u64,
+}
+
+/// Two reservations belong to different groups; both are as they were.
+#[derive(Debug, ThisError)]
+#[error("a reservation of {} cannot be merged into one of {into}", .reservation.cgroup())]
+#[non_exhaustive]
+pub struct MergeError {
+    /// What was to be merged.
+    pub reservation: Reservation,
+    /// The path of the group of the other one.
+    pub into: String,
 }
 
 /// A group has no room.

@@ -50,6 +50,8 @@ mod chain;
 mod stock;
 #[cfg(not(loom))]
 mod protect;
+#[cfg(not(loom))]
+mod reservation;
 mod pocket;
 mod gate;
 #[cfg(not(loom))]
@@ -64,6 +66,7 @@ mod tests;
 #[cfg(not(loom))]
 pub use crate::{
     css::MemoryCss,
-    error::{ChargeError, Over},
+    error::{ChargeError, MergeError, Over, SplitError},
+    reservation::{Reservation, shared::SharedReservation},
     subsystem::{Memory, MemoryBuilder},
 };

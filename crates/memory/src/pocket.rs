@@ -193,6 +193,15 @@ impl Pocket {
         self.cap.store(cap, Ordering::Relaxed);
     }
 
+    /// Returns how much there is, or was when somebody settled it; owner only, and not inside.
+    ///
+    /// A drainer takes what the owner left, and the owner changes a pocket no more once it is called in: so
+    /// the room that stays here is what the drainer took.
+    pub(crate) fn room(&self) -> u64 {
+        // Ordering: Relaxed: only we write it (invariant 1).
+        self.room.load(Ordering::Relaxed)
+    }
+
     /// Returns how much there is, about; for figures.
     pub(crate) fn look(&self) -> u64 {
         // Ordering: Relaxed: a figure.

@@ -22,6 +22,7 @@ pub(crate) mod drain;
 use std::cell::{Cell, RefCell};
 
 use crate::{
+    account::Account,
     chain::{self, MOST, Refused, Why},
     gate::{self, Gate},
     node::Node,
@@ -33,10 +34,10 @@ use crate::{
 const PLACES: usize = 64;
 
 /// The least that is charged ahead.
-const MIN_BATCH: u64 = 2 << 10;
+pub(crate) const MIN_BATCH: u64 = 2 << 10;
 
 /// The most that is charged ahead in one pocket.
-const MAX_BATCH: u64 = 64 << 10;
+pub(crate) const MAX_BATCH: u64 = 64 << 10;
 
 /// How much the pockets of a thread may hold beyond the least: with that, 512 KiB.
 const GROWTH: u64 = 256 << 10;
@@ -112,6 +113,52 @@ pub(crate) fn uncharge(key: u64, node: &Arc<Node>, amount: u64) {
     }
 }
 
+/// Charges `amount` where `account` leads, from the thread's pocket if it has as much; `key` is that of the
+/// group that the account was made for, which refuses once it is removed.
+#[inline]
+pub(crate) fn charge_account(key: u64, account: &Account, amount: u64) -> Result<(), Refused> {
+    let step = pocket(key).take(key, amount);
+    if step == Step::Done {
+        return Ok(());
+    }
+    let node = account.node();
+    if node.key == key {
+        return charge_slow(&node, amount, step);
+    }
+    settle_revoked(key);
+    if step == Step::Revoked || amount == 0 {
+        return Ok(());
+    }
+    Err(Refused { node: Arc::clone(&node), usage: 0, why: Why::Removed })
+}
+
+/// Uncharges `amount` where `account` leads, into the thread's pocket for `key` if that has place.
+#[inline]
+pub(crate) fn uncharge_account(key: u64, account: &Account, amount: u64) {
+    let step = pocket(key).put(key, amount);
+    if step == Step::Done {
+        return;
+    }
+    let node = account.node();
+    if node.key == key && !node.is_closed() {
+        return uncharge_slow(&node, amount, step);
+    }
+    settle_revoked(key);
+    if step != Step::Revoked {
+        chain::uncharge(&node, amount);
+    }
+}
+
+/// Settles the thread's pocket in the place of `key`, if it is called in.
+#[cold]
+fn settle_revoked(key: u64) {
+    let pocket = pocket(key);
+    if !pocket.is_busy() {
+        let settled = JANITOR.try_with(|janitor| janitor.settle_if_revoked(place(key), pocket));
+        settled.ok(); // past the thread-locals' destructors there is nothing in it
+    }
+}
+
 #[inline(always)]
 fn pocket(key: u64) -> &'static Pocket {
     TABLE.with(|table| table[place(key)].get())
@@ -155,14 +202,40 @@ fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
 
 /// Charges `amount`, and nothing ahead; calls in what others have charged ahead if it must.
 pub(crate) fn charge_exactly(node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
-    let refused = match chain::try_charge(node, amount) {
-        Err(refused) if refused.why == Why::Max => refused,
-        charged => return charged,
-    };
-    if drain::drain(&refused.node).is_idle() {
-        return Err(refused);
+    calling_in(node, || chain::try_charge(node, amount))
+}
+
+/// Charges `node` by `charge`, and calls in what others have charged ahead at whatever level refuses.
+///
+/// Once room is made at one level the next may refuse, so there is a try for each.
+pub(crate) fn calling_in(
+    node: &Arc<Node>,
+    charge: impl Fn() -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    for _ in node.levels() {
+        match charge() {
+            Err(refused) if refused.why == Why::Max => {
+                if drain::drain(&refused.node).is_idle() {
+                    return Err(refused);
+                }
+            }
+            charged => return charged,
+        }
     }
-    chain::try_charge(node, amount)
+    charge()
+}
+
+/// Charges `amount`, whatever the limits; what others have charged ahead is called in before a max is
+/// exceeded, so nobody grows by that until it is paid back.
+pub(crate) fn force(node: &Arc<Node>, amount: u64) {
+    if calling_in(node, || chain::try_charge(node, amount)).is_ok() {
+        return;
+    }
+    chain::force(node, amount);
+    let exceeded = |level: &&Arc<Node>| !level.counter.max().allows(level.counter.current());
+    for level in node.levels().filter(exceeded) {
+        drain::drain(level);
+    }
 }
 
 impl Janitor {
@@ -344,6 +417,9 @@ impl Node {
 
     /// Fills a settled pocket with `room`, which is charged; `None` if that is forbidden.
     pub(crate) fn fill(self: &Arc<Self>, pocket: Whose, room: u64, cap: u64) -> Option<usize> {
+        if self.shared.is_inherited() {
+            return None;
+        }
         self.levels().for_each(|level| level.pockets.gate.enter());
         gate::look_ahead(self.key);
         let mut list = self.pockets.list.lock();
@@ -358,7 +434,9 @@ impl Node {
 
     /// Takes a pocket that was settled off the list.
     pub(crate) fn forget(self: &Arc<Self>, entry: usize) {
-        drop(self.pockets.list.lock().try_remove(entry));
+        if !self.shared.is_inherited() {
+            drop(self.pockets.list.lock().try_remove(entry));
+        }
         self.count_one_less();
     }
 

@@ -40,6 +40,9 @@ impl Drained {
 
 /// Calls in what is charged ahead at `node` and below.
 pub(crate) fn drain(node: &Arc<Node>) -> Drained {
+    if node.shared.is_inherited() {
+        return Drained::default(); // its owners are not there
+    }
     let mut revoked = Vec::new();
     revoke(node, &mut revoked);
     call_in(node, revoked)
