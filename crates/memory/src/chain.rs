@@ -43,7 +43,8 @@ pub(crate) enum Why {
 
 /// Charges `amount` at `node` and all above it, or at none.
 pub(crate) fn try_charge(node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
-    for level in node.levels() {
+    // Of a removed group only that is said: its counter means nothing any more.
+    for level in node.levels().filter(|_| !node.is_closed()) {
         let usage = level.counter.current();
         if !level.counter.max().allows(usage.saturating_add(amount)) {
             return Err(Refused::by(level, usage));
