@@ -115,6 +115,26 @@ fn room_is_called_in_while_its_owner_takes() {
     });
 }
 
+/// The owner knows at every moment what it used, by what the room says, whoever took that.
+#[test]
+fn the_room_that_stays_is_what_was_taken_out() {
+    both_barriers(|key| {
+        let book = Book::new(key, 3);
+        let drainer = thread::spawn({
+            let book = Arc::clone(&book);
+            move || book.drain(key)
+        });
+        let mut taken = 0;
+        for _ in 0..2 {
+            taken += u64::from(book.take(key));
+            assert_eq!(3 - book.pocket.room(), taken);
+        }
+        let drained = drainer.join().unwrap();
+        assert_eq!(3 - book.pocket.room(), taken);
+        assert!(drained == 0 || drained == book.pocket.room());
+    });
+}
+
 /// What is put into a pocket that is called in is given back.
 #[test]
 fn room_is_called_in_while_its_owner_gives() {
