@@ -7,7 +7,7 @@ use super::{File, Finding};
 const LINES_MAX: usize = 600;
 
 /// The crates in which all synchronisation goes through one module, `sync`; the others are programs.
-const LIBRARIES: [&str; 6] = ["core", "memory", "cpu", "io", "tasks", "fief"];
+const LIBRARIES: [&str; 7] = ["core", "memory", "alloc", "cpu", "io", "tasks", "fief"];
 
 /// The only files that may name `arc_swap`.
 const PUBLISHERS: [&str; 2] = ["crates/core/src/world/publish.rs", "crates/memory/src/account.rs"];
