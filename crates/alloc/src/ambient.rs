@@ -2,6 +2,8 @@
 
 use std::{fmt, marker::PhantomData};
 
+use fief_memory::MemoryCss;
+
 use crate::{
     attributed::Attributed,
     local::{self, BLOCKS},
@@ -66,6 +68,42 @@ impl Ambient {
     /// If memory is out: records come 64 at a time, 8 KiB.
     pub fn new() -> Result<Self, RecordError> {
         let record = pool::hand_out(None).ok_or(RecordError)?;
+        Ok(Self { record })
+    }
+
+    /// Returns a group that is charged to a css of the memory controller, and to all above it.
+    ///
+    /// Charges are forced and late: see [`settle`](crate::settle()). It keeps no reference to the css, but what
+    /// is charged does; once the group is removed, what is left is its parent's.
+    ///
+    /// ```
+    /// use fief_alloc::{Ambient, GroupAlloc};
+    /// use fief_core::Registry;
+    /// use fief_memory::Memory;
+    ///
+    /// #[global_allocator]
+    /// static ALLOCATOR: GroupAlloc = GroupAlloc::new();
+    ///
+    /// let registry = Registry::new();
+    /// let tenants = registry.create_hierarchy("by-tenant")?;
+    /// let memory = registry.register(Memory::new())?;
+    /// memory.bind(&tenants)?;
+    /// let web = memory.css(&tenants.root().create_child("web")?).ok_or("removed")?;
+    ///
+    /// let ambient = Ambient::of(&web)?;
+    /// let page = ambient.run(|| vec![0_u8; 1 << 20]);
+    /// assert_eq!(web.current(), 1 << 20, "as much as this is charged when the scope ends");
+    /// drop(page);
+    /// ambient.settle();
+    /// assert_eq!(web.current(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn of(css: &MemoryCss) -> Result<Self, RecordError> {
+        let record = pool::hand_out(Some(css.forced())).ok_or(RecordError)?;
         Ok(Self { record })
     }
 

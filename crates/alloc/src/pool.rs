@@ -1,16 +1,18 @@
 //! Records that are free, and those that wait until they are.
 //!
 //! A record whose last handle is gone is *retired*: blocks may name it still. It waits here until it
-//! is spent (see `block.rs`); then its account is given back, and it is handed out again. Every request
+//! is spent (see `block.rs`); then its charge is dropped, and it is handed out again. Every request
 //! for a record looks at two that wait, so that the list does not grow while groups come and go;
 //! [`settle`](crate::settle()) looks at all.
 
 use std::collections::VecDeque;
 
+use fief_memory::ForcedCharge;
+
 use crate::{
     local::BLOCKS,
     record::{ALL, RETIRED, Record},
-    settle::{Account, Outside},
+    settle::Outside,
     sync::Mutex,
 };
 
@@ -24,14 +26,14 @@ struct Pool {
     retired: VecDeque<&'static Record>,
 }
 
-/// Accounts that are closed, to be dropped when the pool is not locked.
-type Closed = Vec<Option<Box<dyn Account>>>;
+/// Charges that are over, to be dropped when the pool is not locked: that may wake others.
+type Closed = Vec<Option<ForcedCharge>>;
 
 /// How many retired records a request for one looks at.
 const LOOKS: usize = 2;
 
-/// Returns a record that is charged to `account`, with one handle; `None` if memory is out.
-pub(crate) fn hand_out(account: Option<Box<dyn Account>>) -> Option<&'static Record> {
+/// Returns a record with one handle, charged by `charge`; `None` if memory is out.
+pub(crate) fn hand_out(charge: Option<ForcedCharge>) -> Option<&'static Record> {
     let _outside = Outside::enter();
     let mut closed = Closed::new();
     let mut pool = POOL.lock();
@@ -39,7 +41,7 @@ pub(crate) fn hand_out(account: Option<Box<dyn Account>>) -> Option<&'static Rec
     let (record, counted) = pool.free.pop().or_else(|| pool.make())?;
     drop(pool);
     drop(closed);
-    record.hand_out(counted, account);
+    record.hand_out(counted, charge);
     Some(record)
 }
 
@@ -63,8 +65,8 @@ impl Pool {
         for _ in 0..most.min(self.retired.len()) {
             let Some(record) = self.retired.pop_front() else { return };
             match close(record) {
-                Some((account, counted)) => {
-                    closed.push(account);
+                Some((charge, counted)) => {
+                    closed.push(charge);
                     self.free.push((record, counted));
                 }
                 None => self.retired.push_back(record),
@@ -84,15 +86,13 @@ impl Pool {
     }
 }
 
-/// Takes back all that is charged for a retired record, if it is spent; returns its account, and what it
-/// has counted.
-fn close(record: &'static Record) -> Option<(Option<Box<dyn Account>>, u64)> {
-    let mut account = record.account().try_lock()?;
+/// Returns the charge of a retired record and what it has counted, if it is spent and nobody settles it.
+fn close(record: &'static Record) -> Option<(Option<ForcedCharge>, u64)> {
     let counted = BLOCKS.spent(record)?;
-    let settled = record.settled();
-    record.set_settled(0);
-    if let Some(account) = account.as_mut().filter(|_| settled > 0) {
-        account.uncharge(settled);
+    if !record.is_charged() {
+        return Some((None, counted));
     }
-    Some((account.take(), counted))
+    let charge = record.take_charge()?;
+    record.set_settled(0);
+    Some((Some(charge), counted))
 }

@@ -1,7 +1,6 @@
 //! The record of a group: what trailers and cells point to.
 //!
-//! A record has what was flushed from cells, how much of it is charged, and the account it is charged
-//! to. A trailer may name it long after its group and its handles are gone, and a cell even
+//! A record has what was flushed from cells, how much of it is charged, and the charge itself. A trailer may name it long after its group and its handles are gone, and a cell even
 //! after its last block; so records are *type-stable*: 64 at a time from the system allocator, never
 //! given back, but handed out again. 128 bytes each.
 //!
@@ -11,7 +10,7 @@
 //!
 //! Edge `record`: `add` is Release, reading is Acquire; `block.rs` says what for. Edge `handle`: the last
 //! handle is dropped with Release and noticed with Acquire, so that what was allocated under any handle
-//! happened before the record is retired. Edge `due`: see [`Record::begin_settling`]. Edge `stack`: see
+//! happened before the record is retired. Edge `due`: see [`Record::leave_due`]. Edge `stack`: see
 //! [`Stack`].
 //!
 //! # Tests
@@ -22,9 +21,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::{fmt, ptr};
 
+#[cfg(not(loom))]
+use fief_memory::ForcedCharge;
+
 use crate::{
     block::{BATCH, Totals},
-    settle::Account,
     sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, fence, order},
 };
 
@@ -36,17 +37,18 @@ const CHUNK: usize = 64;
 pub(crate) struct Record {
     allocated: AtomicU64,
     freed: AtomicU64,
-    /// How much of what is left is charged; written under the lock of the account.
+    /// How much of what is left is charged; written by whoever has the charge.
     settled: AtomicU64,
     /// What had been allocated, and freed, when it was last handed out.
     born: AtomicU64,
     handles: AtomicU64,
     /// On, or about to be on, the stack of those that are to be settled.
     is_due: AtomicBool,
-    /// Whether there is an account.
+    /// Whether there is a charge.
     is_charged: AtomicBool,
     links: [AtomicPtr<Self>; 3],
-    account: Mutex<Option<Box<dyn Account>>>,
+    /// None, too, while somebody settles.
+    charge: Mutex<Option<ForcedCharge>>,
 }
 
 const _: () = assert!(cfg!(loom) || size_of::<Record>() == 128, "whole cache lines");
@@ -80,7 +82,7 @@ impl Record {
             is_due: AtomicBool::new(false),
             is_charged: AtomicBool::new(false),
             links: [const { AtomicPtr::new(ptr::null_mut()) }; 3],
-            account: Mutex::new(None),
+            charge: Mutex::new(None),
         }
     }
 
@@ -119,8 +121,7 @@ impl Record {
             // Ordering: Release (edge record).
             self.freed.fetch_add(freed, order("record_add", Ordering::Release));
         }
-        // Ordering: Relaxed, twice: whether it is worth while.
-        if self.is_charged.load(Ordering::Relaxed) && self.is_far() {
+        if self.is_charged() && self.is_far() {
             self.make_due();
         }
     }
@@ -165,7 +166,7 @@ impl Record {
 
     /// Returns how much is charged.
     pub(crate) fn settled(&self) -> u64 {
-        // Ordering: Relaxed: a figure; who changes it holds the account's lock.
+        // Ordering: Relaxed: a figure; who changes it has the charge.
         self.settled.load(Ordering::Relaxed)
     }
 
@@ -174,15 +175,27 @@ impl Record {
         self.settled.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn account(&self) -> &Mutex<Option<Box<dyn Account>>> {
-        &self.account
+    /// Returns whether what is counted is charged.
+    pub(crate) fn is_charged(&self) -> bool {
+        // Ordering: Relaxed: set before its first handle was there.
+        self.is_charged.load(Ordering::Relaxed)
+    }
+
+    /// Takes the charge out, unless there is none or somebody else has it.
+    pub(crate) fn take_charge(&self) -> Option<ForcedCharge> {
+        self.charge.try_lock()?.take()
+    }
+
+    /// Puts the charge back that was taken out.
+    pub(crate) fn put_charge_back(&self, charge: ForcedCharge) {
+        *self.charge.lock() = Some(charge);
     }
 
     /// Begins anew, with one handle, where `counted` was allocated and freed.
-    pub(crate) fn hand_out(&self, counted: u64, account: Option<Box<dyn Account>>) {
+    pub(crate) fn hand_out(&self, counted: u64, charge: Option<ForcedCharge>) {
         // Ordering: Relaxed, all: the handle is handed to others by whatever makes that visible.
-        self.is_charged.store(account.is_some(), Ordering::Relaxed);
-        *self.account.lock() = account;
+        self.is_charged.store(charge.is_some(), Ordering::Relaxed);
+        *self.charge.lock() = charge;
         self.born.store(counted, Ordering::Relaxed);
         self.settled.store(0, Ordering::Relaxed);
         self.handles.store(1, Ordering::Relaxed);
@@ -220,11 +233,12 @@ impl Record {
         }
     }
 
-    /// Says that what is added from now on makes it due again; to be called before it is looked at.
+    /// Says that it is due no more; for whoever has just taken it off the stack, before looking at it.
     ///
     /// Edge `due`: whoever adds asks afterwards, by an exchange, whether it is due already; so either
-    /// this exchange comes later and sees what was added, or theirs does and pushes it again.
-    pub(crate) fn begin_settling(&self) {
+    /// this exchange comes later and sees what was added, or theirs does and pushes it again. While it is on
+    /// the stack nobody else clears the word, or it would be pushed twice.
+    pub(crate) fn leave_due(&self) {
         // Ordering: AcqRel (edge due).
         self.is_due.swap(false, order("due_swap", Ordering::AcqRel));
     }

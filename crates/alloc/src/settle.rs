@@ -8,22 +8,14 @@
 //! 64 KiB for each thread, however long the settling thread is interrupted; cells are not looked at, as
 //! there is one for each thread. Asked for, it is charged cells and all: exactly, if nobody counts meanwhile.
 //!
-//! A record whose account is being settled by somebody else is left for the next safe point: nobody
-//! waits for a lock here, not even in the child of a fork, where nobody may be left to release it.
+//! Who settles a record takes its charge out of it meanwhile, as charging may wake others, under no lock of
+//! ours. A record without its charge is left for the next safe point: nobody waits here, not even in the
+//! child of a fork, where nobody may be left to put it back.
 
 use crate::{
     local::{self, BLOCKS},
     record::{ALL, DUE, ORPHAN, Record},
 };
-
-/// Where a record's bytes are charged.
-pub(crate) trait Account: Send + std::fmt::Debug {
-    /// Charges bytes that are in use already: it cannot refuse.
-    fn charge(&mut self, bytes: u64);
-
-    /// Takes back bytes that were charged.
-    fn uncharge(&mut self, bytes: u64);
-}
 
 /// How exactly a record is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +29,8 @@ pub(crate) enum Effort {
 /// Charges every group what it has now, and takes back what it has no more.
 ///
 /// Exact for groups for which nobody allocates or frees meanwhile. Without it, what is charged is off by
-/// at most 64 KiB for each thread and 64 KiB, from the next end of a scope on; a keeper calls this
-/// from time to time, and whoever reads figures, before.
+/// at most 64 KiB for each thread and 64 KiB, from the next end of a scope on; call this
+/// from time to time, and before reading figures.
 ///
 /// # Concurrency
 ///
@@ -65,29 +57,27 @@ pub(crate) fn safe_point() {
 fn settle_due() {
     let _outside = Outside::enter();
     for record in DUE.take_all() {
+        record.leave_due();
         settle_record(record, Effort::Flushed);
     }
 }
 
 /// Charges or takes back the difference between what a record has and what is charged.
 pub(crate) fn settle_record(record: &'static Record, effort: Effort) {
-    record.begin_settling();
-    let Some(mut account) = record.account().try_lock() else {
+    if !record.is_charged() {
+        return;
+    }
+    let Some(mut charge) = record.take_charge() else {
         record.make_due();
         return;
     };
-    let Some(account) = account.as_mut() else { return };
     let totals = match effort {
         Effort::Flushed => record.flushed(),
         Effort::Exact => BLOCKS.totals(record),
     };
-    let (live, settled) = (totals.live(), record.settled());
-    record.set_settled(live);
-    if live > settled {
-        account.charge(live - settled);
-    } else if live < settled {
-        account.uncharge(settled - live);
-    }
+    record.set_settled(totals.live());
+    charge.set(totals.live());
+    record.put_charge_back(charge);
 }
 
 /// While this is there the thread is in no group: the memory of accounting is nobody's.

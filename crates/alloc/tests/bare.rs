@@ -51,7 +51,7 @@ impl Drop for Late {
     fn drop(&mut self) {
         let _scope = self.ambient.enter();
         drop([Block::new(LARGE), Block::new(SMALL)]);
-        std::mem::swap(&mut self.before, &mut [Block::new(LARGE), Block::new(SMALL)]);
+        self.before = [Block::new(LARGE), Block::new(SMALL)];
         self.back.send([Block::new(LARGE), Block::new(SMALL)]).expect("somebody listens");
     }
 }

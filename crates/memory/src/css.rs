@@ -7,6 +7,7 @@ use crate::{
     chain,
     error::ChargeError,
     events::{Events, Kind},
+    forced::ForcedCharge,
     node::{NONE, Node},
     reservation::{Reservation, shared::SharedReservation},
     stock::{self, drain},
@@ -100,5 +101,11 @@ impl MemoryCss {
     /// Makes an empty reservation that several threads may grow and shrink at the same time.
     pub fn reserve_shared(&self) -> SharedReservation {
         SharedReservation::of(Arc::clone(&self.account), self.key)
+    }
+
+    /// Returns a charge of nothing, to follow what is in use already. See [`ForcedCharge`].
+    #[must_use]
+    pub fn forced(&self) -> ForcedCharge {
+        ForcedCharge::new(&self.account)
     }
 }

@@ -57,6 +57,8 @@ mod gate;
 #[cfg(not(loom))]
 mod events;
 #[cfg(not(loom))]
+mod forced;
+#[cfg(not(loom))]
 mod shared;
 mod sync;
 
@@ -67,6 +69,7 @@ mod tests;
 pub use crate::{
     css::MemoryCss,
     error::{ChargeError, MergeError, Over, SplitError},
+    forced::ForcedCharge,
     reservation::{Reservation, shared::SharedReservation},
     subsystem::{Memory, MemoryBuilder},
 };
