@@ -27,8 +27,9 @@
 //! 1. Only the owner writes `room` and `cap`.
 //! 2. `turn` is odd while the pocket is filled, and goes up by one when it is filled, by its owner, and
 //!    when it is settled, by whoever exchanges it first. So the room is given back once.
-//! 3. The key is stored by the owner when it fills an empty pocket, and then set to 0 by drainers, under
-//!    the lock of the list. A pocket leaves the list, under that lock, before it is filled again.
+//! 3. The key is stored by the owner when it fills an empty pocket, and then set to 0: by drainers, under
+//!    the lock of the list, or by the owner as it settles. So a settled pocket has none, and nothing is taken
+//!    from it. An entry that a drainer has yet to take off a list is of an earlier turn, and ends none.
 //!
 //! # Orderings
 //!
@@ -258,6 +259,8 @@ impl Pocket {
         if turn.is_multiple_of(2) {
             return None;
         }
+        // INVARIANT: 3. Ordering: Relaxed: for ourselves, so that nothing is taken from what is given back.
+        self.key.store(0, Ordering::Relaxed);
         // Ordering: Relaxed: only we write it (invariant 1).
         let room = self.room.load(Ordering::Relaxed);
         self.end(turn).then_some(room)

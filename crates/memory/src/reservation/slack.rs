@@ -10,8 +10,7 @@
 //!    it no more. So whoever settled the pocket took exactly that.
 //! 2. `home` is there from the filling of the pocket to the moment at which the owner settles it, or finds
 //!    that somebody has. Without it there is no room.
-//! 3. A pocket without a home has no key: the owner stores 0 before it settles, drainers have.
-//! 4. A pocket that a drainer settled is not filled again, as the drainer may not have taken it off its
+//! 3. A pocket that a drainer settled is not filled again, as the drainer may not have taken it off its
 //!    list yet; the next one is new.
 
 use crate::{
@@ -164,15 +163,13 @@ impl Slack {
     /// Gives back what is in the pocket, unless a drainer has; there is no room after that.
     pub(super) fn settle(&mut self) {
         let (Some(home), Some(pocket)) = (self.home.take(), &self.pocket) else { return };
-        // INVARIANT: 3.
-        pocket.revoke();
         match pocket.settle() {
             Some(room) => {
                 home.node.forget(home.entry);
                 give_back(&home.node, room);
             }
             None => {
-                // INVARIANT: 4.
+                // INVARIANT: 3.
                 self.pocket = None;
                 self.batch = MIN_BATCH;
             }
