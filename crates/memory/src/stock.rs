@@ -384,8 +384,8 @@ impl Janitor {
             return; // the list may be locked for ever
         }
         if let Some(room) = pocket.settle() {
-            node.forget(entry);
             chain::uncharge(&node, room);
+            node.forget(entry);
         }
     }
 }

@@ -165,8 +165,8 @@ impl Slack {
         let (Some(home), Some(pocket)) = (self.home.take(), &self.pocket) else { return };
         match pocket.settle() {
             Some(room) => {
-                home.node.forget(home.entry);
                 give_back(&home.node, room);
+                home.node.forget(home.entry);
             }
             None => {
                 // INVARIANT: 3.

@@ -67,8 +67,9 @@ fn call_in(node: &Arc<Node>, revoked: Vec<Revoked>) -> Drained {
     for Revoked { home, entry, pocket, turn } in revoked {
         match pocket.call_in(turn) {
             Called::In(room) => {
-                home.forget(entry);
+                // In this order, so that whoever is refused meanwhile sees that something is under way.
                 chain::uncharge(&home, room);
+                home.forget(entry);
                 drained.bytes += room;
                 drained.pockets += 1;
             }
