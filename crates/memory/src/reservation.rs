@@ -222,11 +222,10 @@ impl Reservation {
         (other.granted, other.kept) = (0, 0);
         self.granted += others;
         self.kept = kept;
+        // INVARIANT: 2. What grew is the difference of `granted` and `kept`, or nothing is used above the latter.
         if kept > used + others {
             self.slack.settle();
             self.granted = used + others;
-        } else {
-            self.slack.limit(Some(used + others - kept));
         }
         Ok(())
     }

@@ -328,6 +328,22 @@ fn force_goes_beyond_the_limit_and_is_paid_back_first() {
 }
 
 #[test]
+fn nobody_grows_by_what_was_charged_ahead_once_force_exceeded_a_max() {
+    let scene = Scene::new();
+    let (top, top_css) = scene.group(&scene.root, "top", 1 << 20);
+    let (_web, web) = scene.group(&top, "web", 100);
+    let (_db, db) = scene.group(&top, "db", 1 << 20);
+    let (mut idle, mut forced) = (db.reserve(), web.reserve());
+    idle.grow(10).unwrap();
+    assert!(db.current() > 10, "something is charged ahead");
+    forced.grow_forced(1 << 20);
+    assert_eq!(top_css.current(), (1 << 20) + 10, "web was asked first, but top is exceeded too");
+    idle.grow(1).unwrap_err();
+    assert_eq!(forced.shrink(11), 11);
+    idle.grow(1).unwrap();
+}
+
+#[test]
 fn what_is_above_both_groups_does_not_notice_a_transfer() {
     let scene = Scene::new();
     let (top, top_css) = scene.group(&scene.root, "top", 1000);
