@@ -14,6 +14,7 @@ use fief_core::Limit;
 use crate::{
     events::{Events, Kind},
     node::Node,
+    pocket::barrier,
     sync::{Arc, Ordering},
 };
 
@@ -70,7 +71,7 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
             Err(usage) => Err(Refused::by(level, usage)),
         };
         match charged {
-            Ok(usage) => level.note_high(usage),
+            Ok(usage) => level.note_usage(usage),
             Err(refused) => {
                 levels().take(height).for_each(|level| uncharge_level(level, amount));
                 return Err(refused);
@@ -89,10 +90,11 @@ fn force_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) {
     let levels = node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
     for level in levels {
         let usage = level.counter.charge_level(amount);
+        barrier(level.key);
         if usage == amount && amount > 0 {
             level.is_pinned();
         }
-        level.note_high(usage);
+        level.note_usage(usage);
         if !level.counter.max().allows(usage) {
             Events::note(level, Kind::ForceOverMax);
         }
@@ -143,8 +145,9 @@ impl Node {
         self.shared.is_inherited() || self.pin.take(self.css.get())
     }
 
-    /// Sees that a charge made the usage `usage`.
-    fn note_high(self: &Arc<Self>, usage: u64) {
+    /// Sees that a charge made the usage `usage`; the light barrier came between.
+    fn note_usage(self: &Arc<Self>, usage: u64) {
+        self.peaks.note(usage);
         // Ordering: Relaxed: a hint for whoever charges at the moment it is set.
         if usage > self.high.load(Ordering::Relaxed) {
             Events::note(self, Kind::High);

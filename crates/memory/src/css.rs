@@ -12,6 +12,7 @@ use crate::{
     reservation::{Reservation, shared::SharedReservation},
     stock::{self, drain},
     sync::{Arc, Ordering},
+    trace::event,
 };
 
 /// A group's memory; had from a css, which derefs to it.
@@ -70,6 +71,7 @@ impl MemoryCss {
     /// Sets the most that may be charged, in bytes, and returns how much is.
     pub fn set_max(&self, max: Limit) -> u64 {
         let found = self.node.counter.set_max(max);
+        event!("set_limit", file = "memory.max", value = %max, cgroup = %self.node.path());
         if max.allows(found) {
             return found;
         }

@@ -2,7 +2,8 @@
 
 use crate::{
     node::Node,
-    sync::{Arc, AtomicU64, OnceLock, Ordering},
+    sync::{Arc, AtomicU64, Ordering},
+    trace::event,
 };
 
 /// A kind of event, as `memory.events` names it.
@@ -35,40 +36,68 @@ pub(crate) enum Kind {
 /// How many kinds there are.
 pub(crate) const KINDS: usize = 11;
 
-/// The counts of one group; made when the first event comes.
-#[derive(Debug, Default)]
-pub(crate) struct Events(OnceLock<Box<Counts>>);
+/// What `memory.events` calls them, in their order: the kernel's first.
+pub(crate) const NAMES: [&str; KINDS] = [
+    "low",
+    "high",
+    "max",
+    "oom",
+    "oom_kill",
+    "oom_group_kill",
+    "force_over_max",
+    "max_lowered_over",
+    "drain",
+    "drain_skip",
+    "underflow",
+];
 
+/// The counts of one group.
 #[derive(Debug, Default)]
-struct Counts {
+pub(crate) struct Events {
     own: [AtomicU64; KINDS],
     total: [AtomicU64; KINDS],
+}
+
+impl Kind {
+    /// Returns whether it is so rare that it is told as an event of the feature `tracing`.
+    const fn is_told(self) -> bool {
+        match self {
+            Self::Low | Self::High | Self::Max | Self::Drain | Self::DrainSkip => false,
+            Self::Oom
+            | Self::OomKill
+            | Self::OomGroupKill
+            | Self::ForceOverMax
+            | Self::MaxLoweredOver
+            | Self::Underflow => true,
+        }
+    }
 }
 
 impl Events {
     /// Counts an event that happened at `node`, there and above.
     pub(crate) fn note(node: &Arc<Node>, kind: Kind) {
-        let counts = node.events.0.get_or_init(Box::default);
+        if kind.is_told() {
+            event!(NAMES[kind as usize], cgroup = %node.path(), current = node.counter.current());
+        }
         // Ordering: Relaxed, here and below: statistics.
-        counts.own[kind as usize].fetch_add(1, Ordering::Relaxed);
+        node.rare().events.own[kind as usize].fetch_add(1, Ordering::Relaxed);
         for level in node.levels() {
-            let counts = level.events.0.get_or_init(Box::default);
-            counts.total[kind as usize].fetch_add(1, Ordering::Relaxed);
+            level.rare().events.total[kind as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Returns how often each kind happened at this group.
-    pub(crate) fn own(&self) -> [u64; KINDS] {
-        self.read(|counts| &counts.own)
+    /// Returns how often each kind happened at `node`.
+    pub(crate) fn own(node: &Node) -> [u64; KINDS] {
+        Self::read(node, |events| &events.own)
     }
 
-    /// Returns how often each kind happened at this group and below.
-    pub(crate) fn total(&self) -> [u64; KINDS] {
-        self.read(|counts| &counts.total)
+    /// Returns how often each kind happened at `node` and below.
+    pub(crate) fn total(node: &Node) -> [u64; KINDS] {
+        Self::read(node, |events| &events.total)
     }
 
-    fn read(&self, of: fn(&Counts) -> &[AtomicU64; KINDS]) -> [u64; KINDS] {
-        let Some(counts) = self.0.get() else { return [0; KINDS] };
-        of(counts).each_ref().map(|count| count.load(Ordering::Relaxed))
+    fn read(node: &Node, of: fn(&Self) -> &[AtomicU64; KINDS]) -> [u64; KINDS] {
+        let Some(rare) = node.rare.get() else { return [0; KINDS] };
+        of(&rare.events).each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }

@@ -22,6 +22,22 @@
 //! assert_eq!(css.current(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Control files
+//!
+//! | file | | |
+//! |---|---|---|
+//! | `memory.current` | r | bytes charged, here and below, what is charged ahead included |
+//! | `memory.peak` | r | the most that ever was; see [`PeakReader`] |
+//! | `memory.max`, `memory.high` | rw | a size or `max`, the default |
+//! | `memory.low`, `memory.min` | rw | a size or `max`; the default is 0; not on a root |
+//! | `memory.oom.group` | rw | `0` or `1`; not on a root |
+//! | `memory.events`, `memory.events.local` | r | how often what happened: here and below, here; see [`MemoryEvents`] |
+//! | `memory.stat` | r | what makes up the usage; see [`MemoryStats`] |
+//! | `memory.pressure` | r | time lost by waiting for memory; see [`MemoryCss::pressure`] |
+//!
+//! The root has a limit, too: the budget of the process. `docs/control-files.md` says what differs from the
+//! kernel's files, and why.
 #![cfg_attr(
     loom,
     expect(
@@ -59,6 +75,19 @@ mod events;
 #[cfg(not(loom))]
 mod forced;
 #[cfg(not(loom))]
+mod rare;
+#[cfg(not(loom))]
+mod limits;
+#[cfg(not(loom))]
+mod files;
+#[cfg(not(loom))]
+mod stat;
+mod peak;
+#[cfg(not(loom))]
+mod pressure;
+#[cfg(not(loom))]
+mod trace;
+#[cfg(not(loom))]
 mod shared;
 mod sync;
 
@@ -70,6 +99,9 @@ pub use crate::{
     css::MemoryCss,
     error::{ChargeError, MergeError, Over, SplitError},
     forced::ForcedCharge,
+    peak::PeakReader,
+    pressure::Working,
     reservation::{Reservation, shared::SharedReservation},
+    stat::{Drained, MemoryEvents, MemoryStats},
     subsystem::{Memory, MemoryBuilder},
 };

@@ -11,8 +11,9 @@ use fief_core::{Counter, Limit, WeakCss};
 use crate::{
     account::Accounts,
     css::MemoryCss,
-    events::Events,
+    peak::Peaks,
     pin::Pin,
+    rare::Rare,
     shared::Shared,
     stock::Pockets,
     sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak},
@@ -22,8 +23,6 @@ use crate::{
 pub(crate) struct Node {
     pub(crate) counter: Counter,
     pub(crate) high: AtomicU64,
-    pub(crate) low: AtomicU64,
-    pub(crate) min: AtomicU64,
     /// Unique in the process, never 0, never used again.
     pub(crate) key: u64,
     pub(crate) parent: Option<Arc<Self>>,
@@ -37,7 +36,8 @@ pub(crate) struct Node {
     pub(crate) pin: Pin,
     pub(crate) accounts: Accounts,
     pub(crate) pockets: Pockets,
-    pub(crate) events: Events,
+    pub(crate) peaks: Peaks,
+    pub(crate) rare: OnceLock<Box<Rare>>,
     /// Nodes of groups below that live; those that are gone are cleared as others come.
     children: Mutex<Vec<Weak<Self>>>,
 }
@@ -65,8 +65,6 @@ impl Node {
         Self {
             counter: Counter::with_barrier(shared.barrier),
             high: AtomicU64::new(NONE),
-            low: AtomicU64::new(0),
-            min: AtomicU64::new(0),
             key: shared.next_key(),
             parent,
             shared,
@@ -76,7 +74,8 @@ impl Node {
             pin: Pin::default(),
             accounts: Accounts::default(),
             pockets: Pockets::new(),
-            events: Events::default(),
+            peaks: Peaks::new(),
+            rare: OnceLock::new(),
             children: Mutex::new(Vec::new()),
         }
     }
@@ -86,8 +85,11 @@ impl Node {
         iter::successors(Some(self), |node| node.parent.as_ref())
     }
 
-    /// Returns the children that live, as of now.
+    /// Returns the children that live, as of now; in a forked child none.
     pub(crate) fn children(&self) -> Vec<Arc<Self>> {
+        if self.shared.is_inherited() {
+            return Vec::new();
+        }
         self.children.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -102,7 +104,7 @@ impl Node {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Takes only forced charges from now on; `drain_own` is to follow.
+    /// Takes only forced charges from now on, and protects nothing; `drain_own` is to follow.
     pub(crate) fn close(&self) {
         // Ordering: Relaxed: as above.
         self.is_closed.store(true, Ordering::Relaxed);

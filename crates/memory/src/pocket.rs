@@ -280,7 +280,7 @@ impl Pocket {
 
 /// The light barrier, as the key's controller pays for it.
 #[inline(always)]
-fn barrier(key: u64) {
+pub(crate) fn barrier(key: u64) {
     if key & FENCED == 0 { light() } else { light_fenced() }
 }
 

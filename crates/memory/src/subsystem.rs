@@ -3,10 +3,11 @@
 use std::fmt;
 
 use fief_core::{
-    Barrier, Clock, Css, CssRef, HookError, Member, Migration, MonotonicClock, Subsystem,
+    Barrier, Clock, ControlFile, Css, CssRef, HookError, Member, Migration, MonotonicClock,
+    Subsystem,
 };
 
-use crate::{css::MemoryCss, node::Node, shared::Shared, stock::drain, sync::Arc};
+use crate::{css::MemoryCss, files, node::Node, shared::Shared, stock::drain, sync::Arc};
 
 /// The memory controller: register it, and bind the controller to a hierarchy.
 #[derive(Clone)]
@@ -95,6 +96,18 @@ impl Subsystem for Memory {
     fn offline(&self, css: &Css<MemoryCss>) {
         drain::drain_own(&css.node);
         css.node.retire();
+    }
+
+    fn files(&self) -> &[ControlFile] {
+        files::FILES
+    }
+
+    fn read_file(&self, css: &Css<MemoryCss>, file: &str) -> Result<String, HookError> {
+        files::read(css, file)
+    }
+
+    fn write_file(&self, css: &Css<MemoryCss>, file: &str, input: &str) -> Result<(), HookError> {
+        files::write(css, file, input)
     }
 
     fn attach(&self, migration: &Migration<'_, MemoryCss>) {

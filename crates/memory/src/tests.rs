@@ -3,6 +3,8 @@
 #[cfg(loom)]
 mod loom_pocket;
 #[cfg(loom)]
+mod loom_peak;
+#[cfg(loom)]
 mod mutants;
 
 /// Explores a small model to four preemptions at least.

@@ -4,7 +4,6 @@ use fief_core::{Controller, CssRef, Hierarchy, Limit, Registry};
 
 use crate::{
     Memory, MemoryCss,
-    events::Kind,
     stock::{MAX_BATCH, MIN_BATCH, drain},
 };
 
@@ -47,7 +46,7 @@ fn to_shrink_by_too_much_is_counted() {
     let scene = Scene::new();
     let css = scene.group("web");
     let (mut reservation, shared) = (css.reserve(), css.reserve_shared());
-    let underflows = || css.node.events.own()[Kind::Underflow as usize];
+    let underflows = || css.stats().events_local.underflow;
     reservation.grow(10).unwrap();
     shared.try_grow(10).unwrap();
     assert_eq!((reservation.shrink(10), shared.shrink(10), underflows()), (10, 10, 0));

@@ -327,7 +327,7 @@ fn a_full_group_is_not_drained_for_ever() {
         for _ in 0..1_000 {
             assert!(last.try_charge(1).is_err());
         }
-        let drains = first.node.events.own()[crate::events::Kind::Drain as usize];
+        let drains = first.stats().events_local.drain;
         assert!(drains <= 1, "{drains} drains for 1,000 refusals");
         last.uncharge(1 << 20);
         world.assert_empty();

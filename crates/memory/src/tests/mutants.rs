@@ -7,6 +7,8 @@
 const MUTANTS: &[(&str, &str)] = &[
     ("gate_heavy", "loom_pocket::a_pocket_is_filled_while_stock_is_forbidden_above"),
     ("gate_light", "loom_pocket::a_pocket_is_filled_while_stock_is_forbidden_above"),
+    ("peak_handed_on", "loom_peak::who_begins_anew_takes_nothing_from_others"),
+    ("peak_reset_barrier", "loom_peak::a_charge_that_stays_is_seen_by_who_begins_anew"),
     ("pocket_busy", "loom_pocket::room_is_called_in_while_its_owner_takes"),
     ("pocket_ends_once", "loom_pocket::two_drainers_and_the_owner_settle_once"),
     ("pocket_leaves_the_busy", "loom_pocket::room_is_called_in_while_its_owner_takes"),
