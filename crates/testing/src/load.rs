@@ -9,8 +9,12 @@
 //! `register tasks` registers [`Tasks`], which counts tasks. From then on the threads also spawn tasks of
 //! those of the script, create some at the roots, move them to others, and end them (`load/staff.rs`).
 //!
+//! `register memory` registers [`Memory`]. The threads charge bytes for the tasks of the script, and give back
+//! older ones, their own or another thread's (`load/till.rs`).
+//!
 //! | command | what it does |
 //! |---|---|
+//! | `charge memory G N`, `uncharge memory G N` | bytes that the script itself has charged to a group |
 //! | `repeat N` … `end` | the commands between, so many times; not within another |
 //! | `work N` | goes on when the threads have made `N` more charges |
 //! | `rest` | stops the threads for a moment, and compares all sums |
@@ -18,11 +22,13 @@
 //! At rest, for each controller, the units that the threads hold must be what the root's counter shows,
 //! and the sum of what css hold for themselves; what they ever charged, what the root has tallied; and no
 //! group that had room when its max was set may be above it. What each group shows in `tasks.current` must
-//! be how many members it and those below it have. At the end the threads give everything
+//! be how many members it and those below it have; what it shows in `memory.current`, once what is charged ahead
+//! is called in, what is held there and below, removed groups included. At the end the threads give everything
 //! back, everything is unbound, unregistered and destroyed, and nothing may be left.
 
 mod staff;
 mod step;
+mod till;
 mod units;
 mod worker;
 
@@ -32,6 +38,7 @@ use fief_core::{
     AnyController, BindError, Cgroup, Controller, Hierarchy, MemberPolicy, RebindOptions, Registry,
     Removal, Task,
 };
+use fief_memory::Memory;
 use fief_tasks::Tasks;
 use thiserror::Error;
 
@@ -71,6 +78,8 @@ pub struct Summary {
     pub rests: u64,
     pub tasks_made: u64,
     pub tasks_refused: u64,
+    pub bytes_charged: u64,
+    pub bytes_refused: u64,
 }
 
 /// A registry, and what a script has made there.
@@ -85,6 +94,7 @@ struct Field<'c> {
 enum Named {
     Units(Payee),
     Tasks(Controller<Tasks>),
+    Memory(Controller<Memory>),
 }
 
 type Outcome = Result<(), Failure>;
@@ -112,7 +122,9 @@ pub fn run(script: &str, threads: usize) -> Result<Summary, LoadError> {
     field.settle().map_err(|failure| LoadError { line: 0, text: failure.text })?;
     let (lookups, charged, refused) = crew.counts();
     let (tasks_made, tasks_refused) = crew.staff.counts();
-    Ok(Summary { lookups, charged, refused, tasks_made, tasks_refused, ..field.summary })
+    let (bytes_charged, bytes_refused) = crew.till.counts();
+    let summary = Summary { lookups, charged, refused, tasks_made, tasks_refused, ..field.summary };
+    Ok(Summary { bytes_charged, bytes_refused, ..summary })
 }
 
 impl Field<'_> {
@@ -140,6 +152,10 @@ impl Field<'_> {
                 self.crew.compare(&self.registry)
             }
             Step::Repeat(..) => Ok(()),
+            Step::Uncharge(path, bytes) => {
+                let group = self.group(path)?;
+                self.crew.till.uncharge(&group, *bytes)
+            }
         }
     }
 
@@ -151,6 +167,9 @@ impl Field<'_> {
             Command::Use(name) => self.current = Some(self.hierarchy(name)?),
             Command::Register(name) if name == "tasks" => {
                 self.crew.staff.set(self.registry.register(Tasks::new())?);
+            }
+            Command::Register(name) if name == "memory" => {
+                self.crew.till.set(self.registry.register(Memory::new())?);
             }
             Command::Register(name) => {
                 let controller = self.registry.register(Units::new(name))?;
@@ -168,6 +187,10 @@ impl Field<'_> {
                 let (named, target) = (self.all_named(subsystems)?, self.hierarchy(hierarchy)?);
                 self.registry.rebind(&controllers(&named), &target, &options)?;
                 self.summary.rebinds += 1;
+            }
+            Command::Charge { subsystem, path, amount } if subsystem == "memory" => {
+                let group = self.group(path)?;
+                self.crew.till.charge(&group, *amount)?;
             }
             Command::Unbind(name) => self.named(name)?.unbind()?,
             Command::Mkdir(path) => {
@@ -230,6 +253,7 @@ impl Field<'_> {
             }
             tasks.unregister()?;
         }
+        self.crew.till.settle()?;
         let freed = self.crew.take_payees();
         for payee in &freed {
             if payee.held() != 0 {
@@ -275,7 +299,9 @@ impl Field<'_> {
 
     fn named(&self, name: &str) -> Result<Named, Refusal> {
         let tasks = self.crew.staff.controller().filter(|tasks| tasks.name() == name);
+        let memory = self.crew.till.controller().filter(|memory| memory.name() == name);
         let found = self.crew.payee(name).map(Named::Units).or(tasks.map(Named::Tasks));
+        let found = found.or(memory.map(Named::Memory));
         found.ok_or_else(|| Refusal::UnknownSubsystem(name.to_owned()))
     }
 
@@ -289,6 +315,7 @@ impl Named {
         match self {
             Self::Units(payee) => &payee.controller,
             Self::Tasks(tasks) => tasks,
+            Self::Memory(memory) => memory,
         }
     }
 
@@ -296,6 +323,7 @@ impl Named {
         match self {
             Self::Units(payee) => payee.controller.hierarchy(),
             Self::Tasks(tasks) => tasks.hierarchy(),
+            Self::Memory(memory) => memory.hierarchy(),
         }
     }
 
@@ -303,6 +331,7 @@ impl Named {
         match self {
             Self::Units(payee) => payee.controller.bind(hierarchy),
             Self::Tasks(tasks) => tasks.bind(hierarchy),
+            Self::Memory(memory) => memory.bind(hierarchy),
         }
     }
 
@@ -310,6 +339,7 @@ impl Named {
         match self {
             Self::Units(payee) => Ok(payee.controller.unbind()?),
             Self::Tasks(tasks) => Ok(tasks.unbind()?),
+            Self::Memory(memory) => Ok(memory.unbind()?),
         }
     }
 }
@@ -335,11 +365,12 @@ fn refuse(text: String) -> Failure {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { threads, lookups, charged, refused, rebinds, rests, .. } = self;
-        let Self { tasks_made, tasks_refused, .. } = self;
+        let Self { tasks_made, tasks_refused, bytes_charged, bytes_refused, .. } = self;
         write!(
             f,
             "{threads} threads, {rebinds} rebinds, {lookups} lookups, {charged} units charged, \
-             {refused} charges refused, {tasks_made} tasks made, {tasks_refused} refused, sums agree at {rests} rests and the end"
+             {refused} charges refused, {tasks_made} tasks made, {tasks_refused} refused, {bytes_charged} charges of bytes, \
+             {bytes_refused} refused, sums agree at {rests} rests and the end"
         )
     }
 }

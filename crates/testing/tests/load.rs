@@ -40,6 +40,13 @@ fn tasks_are_counted_where_they_are() {
 }
 
 #[test]
+fn bytes_are_counted_where_they_were_charged() {
+    let summary = run_shorter(include_str!("../scripts/memory.script"));
+    assert_eq!(summary.rebinds, 4);
+    assert!(summary.bytes_charged > 0 && summary.bytes_refused > 0, "{summary}");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let cases = [
         ("hierarchy h\nmkdr a", "line 2: at `mkdr`: no such command"),
@@ -53,6 +60,20 @@ fn what_is_wrong_is_told_with_its_line() {
         ("rebind bytes h", "line 1: no subsystem bytes"),
         ("hierarchy h; rebind h", "line 1: at `rebind`: an argument is missing"),
         ("mkdir a", "line 1: no hierarchy is selected"),
+        ("hierarchy h; charge memory / 1", "line 1: memory is not bound to /"),
+        (
+            "hierarchy h; charge bytes / 1",
+            "line 1: `charge bytes / 1` is not for scripts under load",
+        ),
+        (
+            "hierarchy h; register memory; bind memory h\necho 5 > memory.max\ncharge memory / 6",
+            "line 3: memory.max of / reached: 0 of 5 bytes in use, 6 asked",
+        ),
+        (
+            "hierarchy h; register memory; bind memory h\nuncharge memory / 6",
+            "line 2: the script holds 0",
+        ),
+        ("uncharge memory / x", "line 1: `x` is not a number"),
     ];
     for (script, expected) in cases {
         let error = load::run(script, 1).expect_err(script);

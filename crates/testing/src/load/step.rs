@@ -12,6 +12,8 @@ pub(super) enum Step {
     Repeat(u32, Vec<(usize, Self)>),
     Work(u64),
     Rest,
+    /// Gives back so many bytes of a group.
+    Uncharge(String, u64),
 }
 
 /// A command, or a line of them, with its line's number and its words.
@@ -45,6 +47,9 @@ fn parse_block(
         let step = match words[..] {
             ["work", charges] => Step::Work(number_of(number, charges)?),
             ["rest"] => Step::Rest,
+            ["uncharge", "memory", path, bytes] => {
+                Step::Uncharge(path.to_owned(), number_of(number, bytes)?)
+            }
             ["repeat", _] if within.is_some() => {
                 return Err(error(number, "`repeat` within `repeat`"));
             }

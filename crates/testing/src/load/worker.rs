@@ -7,6 +7,7 @@ use fief_core::{Cache, Charge, Controller, CssRef, Registry, Task};
 use super::{
     below, refuse,
     staff::Staff,
+    till::{Purse, Till},
     units::{State, UNITS, Units},
 };
 use crate::{
@@ -42,6 +43,7 @@ pub(super) struct Crew {
     tasks: Mutex<Vec<Arc<Task>>>,
     payees: Mutex<Vec<Payee>>,
     pub(super) staff: Staff,
+    pub(super) till: Till,
     /// Read by who works, written by who wants rest.
     gate: RwLock<()>,
     /// Charges that whoever comes by gives back.
@@ -178,6 +180,7 @@ impl Crew {
         let rest = write(&self.gate);
         let charges = lock(&self.payees).iter().try_for_each(Payee::compare);
         let result = charges.and_then(|()| self.staff.compare(registry));
+        let result = result.and_then(|()| self.till.compare());
         drop(rest);
         result
     }
@@ -188,6 +191,7 @@ impl Crew {
         let mut random = Random::new(SEED, index);
         let mut held = VecDeque::with_capacity(HELD + 1);
         let mut own = VecDeque::new();
+        let mut purse = Purse::new(&self.till);
         // Ordering: Relaxed: see `stop`.
         while !self.stop.load(Ordering::Relaxed) {
             let at_work = read(&self.gate);
@@ -206,6 +210,7 @@ impl Crew {
             if let Err(failure) = self.staff.turn(registry, &task, &mut random, &mut own) {
                 self.complain(failure.text);
             }
+            purse.turn(&task, &mut random);
             drop(task);
             while held.len() > HELD {
                 self.give_back(held.pop_front());
