@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::command::{command, is_installed, list, root, run as go};
+use crate::command::{command, is_installed, list, render, root, run as go};
 use crate::report::{Outcome, Report};
 use crate::{asm, integration, loom, model, sanitize, tidy};
 
@@ -167,15 +167,31 @@ fn workspaces() -> Vec<String> {
     folders.iter().filter_map(|folder| name(folder)).collect()
 }
 
-/// Formats, lints and tests a workspace of its own.
+/// Formats, lints and tests a workspace of its own, in its own `target`, where its crates can be
+/// had.
 fn foreign(folder: &str) -> Result<Outcome> {
     let manifest = format!("--manifest-path={folder}/Cargo.toml");
-    let target = format!("--target-dir=target/{}", folder.replace('/', "-"));
     let manifest = manifest.as_str();
+    let mut fetch = command("cargo fetch --locked --target host-tuple");
+    let line = render(fetch.arg(manifest));
+    println!("$ {line}");
+    let fetched = fetch.output().with_context(|| format!("starting `{line}`"))?;
+    let errors = String::from_utf8_lossy(&fetched.stderr);
+    eprint!("{errors}");
+    if !fetched.status.success() && is_out_of_reach(&errors) {
+        return Ok(Outcome::Skipped("needs crates that cannot be fetched here".to_owned()));
+    }
     go(command("cargo fmt --all --check").arg(manifest)).context("formatting")?;
-    let built = ["--locked", manifest, &target];
+    let built = ["--locked", manifest];
     go(command("cargo clippy --workspace --all-targets").args(built).args(["--", "-Dwarnings"]))?;
     go(command("cargo test --workspace").args(built))
+}
+
+/// Whether cargo could not fetch for want of the network; what else it stumbles over is an error.
+fn is_out_of_reach(errors: &str) -> bool {
+    ["failed to download", "failed to fetch", "offline mode", "--offline was specified"]
+        .iter()
+        .any(|reason| errors.contains(reason))
 }
 
 #[cfg(test)]
@@ -205,5 +221,17 @@ mod tests {
         };
         let Outcome::Skipped(why) = optional(&tool).unwrap() else { panic!("not skipped") };
         assert_eq!(why, "not installed: cargo install no-such-tool");
+    }
+
+    #[test]
+    fn crates_out_of_reach_are_told_from_a_stale_lock_file() {
+        let refused = "error: failed to get `cap` as a dependency of package `peers v0.1.0`\n\n\
+                       Caused by:\n  failed to download from `https://index/config.json`\n";
+        let offline = "error: no matching package named `cap` found\n\
+                       As a reminder, you're using offline mode (--offline)\n";
+        let stale = "error: cannot update the lock file peers/Cargo.lock because --locked was \
+                     passed to prevent this\nhelp: to generate the lock file without accessing \
+                     the network, remove the --locked flag and use --offline instead.\n";
+        assert_eq!([refused, offline, stale].map(is_out_of_reach), [true, true, false]);
     }
 }
