@@ -1,10 +1,12 @@
 //! Ours: bytes charged at some depth, to the memory controller or to the core's bare counters.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, hint::black_box};
 
-use benches::forest::manual;
+use benches::{forest::manual, pair::Pair};
 use fief_core::{Counter, Css, CssRef, HookError, Limit, Registry, Resource, Subsystem};
 use fief_memory::{MemoryCss, Reservation, SharedReservation};
+
+use crate::pools::BYTES;
 
 /// A chain of groups with a limit at its top, of which the last one is charged.
 pub trait Ours: Debug + Sync {
@@ -75,6 +77,46 @@ impl Ours for Memory {
     }
 }
 
+impl Pair for Memory {
+    fn run(&self, pairs: u64) {
+        for _ in 0..pairs {
+            let css = black_box(&self.0.leaf);
+            assert!(css.try_charge(wide(BYTES)).is_ok(), "the limit is far");
+            css.uncharge(wide(BYTES));
+        }
+    }
+}
+
+/// Reservations of the memory controller; each run has its own.
+#[derive(Debug)]
+pub struct Reserved(pub Memory);
+
+impl Pair for Reserved {
+    fn run(&self, pairs: u64) {
+        let mut reservation = self.0.reserve();
+        for _ in 0..pairs {
+            let reservation = black_box(&mut reservation);
+            assert!(reservation.grow(wide(BYTES)).is_ok(), "the limit is far");
+            reservation.shrink(wide(BYTES));
+        }
+    }
+}
+
+/// Reservations that may be shared; each run has its own nevertheless.
+#[derive(Debug)]
+pub struct ReservedShared(pub Memory);
+
+impl Pair for ReservedShared {
+    fn run(&self, pairs: u64) {
+        let reservation = self.0.reserve_shared();
+        for _ in 0..pairs {
+            let reservation = black_box(&reservation);
+            assert!(reservation.try_grow(wide(BYTES)).is_ok(), "the limit is far");
+            reservation.shrink(wide(BYTES));
+        }
+    }
+}
+
 /// The core's counters, which charge nothing ahead.
 #[derive(Debug)]
 pub struct Counters(Chain<Counter>);
@@ -103,6 +145,16 @@ impl Ours for Counters {
 
     fn current(&self) -> u64 {
         self.0.top.current()
+    }
+}
+
+impl Pair for Counters {
+    fn run(&self, pairs: u64) {
+        for _ in 0..pairs {
+            let css = black_box(&self.0.leaf);
+            assert!(USAGE.try_charge(css, wide(BYTES)).is_ok(), "the limit is far");
+            USAGE.uncharge(css, wide(BYTES));
+        }
     }
 }
 
