@@ -1,11 +1,11 @@
 //! `asm`: no locked instruction on the fast path, looked for in the compiler's own output.
 //!
-//! The core's example `fast_path` has one small function for each promise (`probe_clone`, …).
+//! Some crates have an [example](EXAMPLES) with one small function for each promise (`probe_clone`, …).
 //! Each is read in the emitted assembly, with every function it reaches there. A call that leaves
 //! the listing must go to a function whose name says that it is off the fast path.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -16,11 +16,35 @@ use crate::report::Outcome;
 
 mod listing;
 
-/// The functions that the example has at least.
-const PROBES: [&str; 5] =
-    ["probe_clone", "probe_drop", "probe_try_get", "probe_try_get_online", "probe_cache_css"];
+/// An example with probes: `name` in the package `fief-package`, whose folder is `crates/package`.
+struct Example {
+    package: &'static str,
+    name: &'static str,
+    /// The functions that it has at least.
+    probes: &'static [&'static str],
+}
 
-/// Emits the example's assembly and checks it.
+/// Their names differ, as all listings land in one folder.
+const EXAMPLES: [Example; 2] = [
+    Example {
+        package: "core",
+        name: "fast_path",
+        probes: &[
+            "probe_clone",
+            "probe_drop",
+            "probe_try_get",
+            "probe_try_get_online",
+            "probe_cache_css",
+        ],
+    },
+    Example {
+        package: "memory",
+        name: "charge_fast_path",
+        probes: &["probe_try_charge", "probe_uncharge", "probe_grow", "probe_shrink"],
+    },
+];
+
+/// Emits the examples' assembly and checks it.
 ///
 /// # Errors
 ///
@@ -29,21 +53,30 @@ pub(crate) fn run() -> Result<Outcome> {
     if cfg!(not(all(target_arch = "x86_64", target_os = "linux"))) {
         return Ok(Outcome::Skipped("reads x86-64 assembly for Linux only".to_owned()));
     }
-    let example = "crates/core/examples/fast_path.rs";
-    if !root().join(example).is_file() {
-        bail!("the example with the probes does not exist\n  --> {example}:1");
+    let mut count = 0;
+    for example in &EXAMPLES {
+        count += check(&emit(example)?, example.probes)?;
     }
-    let line = "cargo rustc --locked --release -p fief-core --example fast_path";
+    Ok(Outcome::Passed(format!("{count} probes")))
+}
+
+/// Returns the path of an example's listing.
+fn emit(Example { package, name, .. }: &Example) -> Result<PathBuf> {
+    let source = format!("crates/{package}/examples/{name}.rs");
+    if !root().join(&source).is_file() {
+        bail!("the example with the probes does not exist\n  --> {source}:1");
+    }
+    let line = format!("cargo rustc --locked --release -p fief-{package} --example {name}");
     let flags = "--target-dir target/asm -- --emit asm -C codegen-units=1 -C debuginfo=0";
-    go(command(line).args(flags.split(' ')))?;
-    check(&newest()?)
+    go(command(&line).args(flags.split(' ')))?;
+    newest(name)
 }
 
 /// The example's listing; older builds may have left others.
-fn newest() -> Result<PathBuf> {
+fn newest(example: &str) -> Result<PathBuf> {
     let is_listing = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("fast_path") && name.ends_with(".s")
+        name.strip_prefix(example).is_some_and(|rest| rest.starts_with('-')) && name.ends_with(".s")
     };
     let time = |path: &PathBuf| {
         path.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
@@ -52,12 +85,13 @@ fn newest() -> Result<PathBuf> {
     listings.max_by_key(time).context("the compiler emitted no assembly for the example")
 }
 
-fn check(path: &PathBuf) -> Result<Outcome> {
+/// Checks a listing, and returns how many probes it has.
+fn check(path: &Path, names: &[&str]) -> Result<usize> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let listing = Listing::parse(&text);
     let probes = listing.probes();
-    let is_missing = |name: &&str| !probes.iter().any(|probe| listing::is_named(probe, name));
-    let missing: Vec<&str> = PROBES.into_iter().filter(is_missing).collect();
+    let is_missing = |name: &&&str| !probes.iter().any(|probe| listing::is_named(probe, name));
+    let missing: Vec<&str> = names.iter().filter(is_missing).copied().collect();
     if !missing.is_empty() {
         bail!("no {} in {}", missing.join(", "), path.display());
     }
@@ -73,5 +107,5 @@ fn check(path: &PathBuf) -> Result<Outcome> {
         let count = refusals.len();
         bail!("{count} findings on the fast path\n  --> {}", path.display());
     }
-    Ok(Outcome::Passed(format!("{} probes", probes.len())))
+    Ok(probes.len())
 }

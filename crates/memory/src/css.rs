@@ -4,7 +4,7 @@ use fief_core::Limit;
 
 use crate::{
     account::Account,
-    chain,
+    chain::{self, Refused},
     error::ChargeError,
     events::{Events, Kind},
     forced::ForcedCharge,
@@ -39,8 +39,7 @@ impl MemoryCss {
     /// See [`ChargeError`]; nothing is charged.
     #[inline]
     pub fn try_charge(&self, bytes: u64) -> Result<(), ChargeError> {
-        stock::charge(self.key, &self.node, bytes)
-            .map_err(|refused| ChargeError::noted(refused, bytes))
+        stock::charge(self.key, &self.node, bytes).map_err(|refused| refuse_slowly(refused, bytes))
     }
 
     /// Charges `bytes` to the group and all above it, whatever their limits.
@@ -110,4 +109,11 @@ impl MemoryCss {
     pub fn forced(&self) -> ForcedCharge {
         ForcedCharge::new(&self.account)
     }
+}
+
+/// Keeps the making of errors out of the code of those whose charge is taken.
+#[cold]
+#[inline(never)]
+fn refuse_slowly(refused: Refused, bytes: u64) -> ChargeError {
+    ChargeError::noted(refused, bytes)
 }

@@ -142,11 +142,27 @@ impl Pocket {
 
     #[inline(always)]
     fn change(&self, key: u64, before: u64, after: u64) -> Step {
+        if key & FENCED == 0 {
+            self.change_past(light, key, before, after)
+        } else {
+            self.change_slowly(key, before, after)
+        }
+    }
+
+    /// Keeps the fence out of the code of those who need none.
+    #[cold]
+    #[inline(never)]
+    fn change_slowly(&self, key: u64, before: u64, after: u64) -> Step {
+        self.change_past(light_fenced, key, before, after)
+    }
+
+    #[inline(always)]
+    fn change_past(&self, barrier: impl Fn(), key: u64, before: u64, after: u64) -> Step {
         if !skip("pocket_busy") {
             // Ordering: Relaxed (edge owner↔revoke): ordered before the look by the barrier.
             self.room.store(BUSY, Ordering::Relaxed);
         }
-        barrier(key);
+        barrier();
         // Ordering: Relaxed (edge owner↔revoke): ordered after the store by the barrier.
         if self.key.load(Ordering::Relaxed) != key && !skip("pocket_looks") {
             // Ordering: Relaxed: it is as it was.
@@ -155,7 +171,7 @@ impl Pocket {
         }
         // Ordering: Relaxed (edge owner↔revoke): ordered before the second look by the barrier.
         self.room.store(after, Ordering::Relaxed);
-        barrier(key);
+        barrier();
         // Ordering: Relaxed (edge owner↔revoke).
         if self.key.load(Ordering::Relaxed) != key && !skip("pocket_looks_again") {
             return Step::Revoked;
