@@ -1,0 +1,89 @@
+//! In the child of a fork reservations are counted, and wait for no thread of the parent's.
+#![cfg(unix)]
+#![expect(unsafe_code, reason = "fork is what is tested")]
+
+use std::{
+    ffi::{c_int, c_uint},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use fief_core::{Limit, Registry};
+use fief_memory::Memory;
+
+unsafe extern "C" {
+    fn fork() -> c_int;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn _exit(status: c_int) -> !;
+    fn alarm(seconds: c_uint) -> c_uint;
+}
+
+/// Runs `child` in a forked child and returns its exit status.
+fn in_child(child: impl FnOnce() -> bool) -> c_int {
+    // SAFETY: the child touches only what is documented to work in one, and leaves by `_exit`.
+    let pid = unsafe { fork() };
+    if pid == 0 {
+        // SAFETY: ends a child that hangs.
+        unsafe { alarm(10) };
+        let is_well = child();
+        // SAFETY: ends the child without running the parent's exit handlers.
+        unsafe { _exit(if is_well { 0 } else { 1 }) }
+    }
+    let mut status = -1;
+    // SAFETY: `status` is a live word, and `pid` our own child.
+    let waited = unsafe { waitpid(pid, &raw mut status, 0) };
+    assert_eq!(waited, pid);
+    status
+}
+
+/// Another thread fills and drains pockets all the time, so that a fork often finds the lock of the
+/// list held.
+#[test]
+fn a_child_needs_no_lock_that_a_thread_of_its_parent_held() {
+    let registry = Registry::new();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let memory = registry.register(Memory::new()).unwrap();
+    memory.bind(&hierarchy).unwrap();
+    let web = hierarchy.root().create_child("web").unwrap();
+    let css = memory.css(&web).unwrap();
+    css.set_max(Limit::At(1 << 30));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut others: Vec<_> = (0..2000).map(|_| css.reserve()).collect();
+            while !done.load(Ordering::Relaxed) {
+                for other in &mut others {
+                    other.grow(1).expect("there is room");
+                }
+                css.try_charge(1 << 31).expect_err("above the max");
+            }
+        });
+        for round in 0..200 {
+            let mut reservation = css.reserve();
+            let shared = css.reserve_shared();
+            reservation.grow(1000).unwrap();
+            shared.try_grow(1000).unwrap();
+            // So that the other thread is somewhere else each time.
+            thread::sleep(Duration::from_micros(round * 7 % 100));
+            let status = in_child(|| {
+                let is_well = reservation.grow(100_000).is_ok()
+                    && shared.try_grow(100_000).is_ok()
+                    && css.try_charge(1 << 31).is_err()
+                    && reservation.grow(1 << 31).is_err();
+                let is_exact = reservation.shrink(50_000) == 50_000
+                    && shared.shrink(50_000) == 50_000
+                    && (reservation.used(), shared.used()) == (51_000, 51_000);
+                css.reserve().grow(1).expect("there is room");
+                let piece = reservation.split(1000);
+                drop((piece, reservation, shared));
+                is_well && is_exact
+            });
+            if status != 0 {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(status, 0);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
