@@ -8,6 +8,10 @@ use fief_core::Registry;
 use fief_memory::{ChargeError, Memory, MemoryCss, Reservation};
 
 /// A charge to a group, from what the thread has charged ahead.
+///
+/// # Errors
+///
+/// If there is no room.
 #[inline(never)]
 pub fn probe_try_charge(css: &MemoryCss, bytes: u64) -> Result<(), ChargeError> {
     css.try_charge(bytes)
@@ -20,6 +24,10 @@ pub fn probe_uncharge(css: &MemoryCss, bytes: u64) {
 }
 
 /// A reservation's growth, from what it has charged ahead.
+///
+/// # Errors
+///
+/// If there is no room.
 #[inline(never)]
 pub fn probe_grow(reservation: &mut Reservation, bytes: u64) -> Result<(), ChargeError> {
     reservation.grow(bytes)

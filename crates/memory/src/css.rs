@@ -4,7 +4,7 @@ use fief_core::Limit;
 
 use crate::{
     account::Account,
-    chain::{self, Refused},
+    chain::{MOST, Refused},
     error::ChargeError,
     events::{Events, Kind},
     forced::ForcedCharge,
@@ -42,12 +42,23 @@ impl MemoryCss {
         stock::charge(self.key, &self.node, bytes).map_err(|refused| refuse_slowly(refused, bytes))
     }
 
-    /// Charges `bytes` to the group and all above it, whatever their limits.
-    pub fn charge_forced(&self, bytes: u64) {
-        chain::force(self.node.answering(), bytes);
+    /// Charges `bytes` to the group and all above it, whatever their limits, and returns how much that is: all,
+    /// but for what is beyond 2^47.
+    ///
+    /// For what is there already and can only be counted. What exceeds a limit is counted in the group's events,
+    /// and nobody is charged there until it is given back. Of a removed group it is the parent that is charged.
+    pub fn charge_forced(&self, bytes: u64) -> u64 {
+        let bytes = bytes.min(MOST);
+        stock::force(self.node.answering(), bytes);
+        bytes
     }
 
     /// Gives back `bytes` that were charged.
+    ///
+    /// # Panics
+    ///
+    /// In a build with debug assertions, the first time that a counter comes below zero: more was given back
+    /// than charged. Otherwise it is 0 then, which the event `underflow` counts.
     #[inline]
     pub fn uncharge(&self, bytes: u64) {
         stock::uncharge(self.key, &self.node, bytes);

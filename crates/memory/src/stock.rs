@@ -190,6 +190,9 @@ fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused>
 #[cold]
 #[inline(never)]
 fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
+    if node.is_closed() && step == Step::Missed {
+        settle_revoked(node.key); // what it has now goes elsewhere
+    }
     let node = if step == Step::Revoked { node } else { node.answering() };
     if node.shared.is_inherited() {
         return chain::uncharge(node, amount);
