@@ -2,3 +2,9 @@
 
 #[doc(inline)]
 pub use fief_core::*;
+#[cfg(feature = "memory")]
+#[doc(inline)]
+pub use fief_memory as memory;
+#[cfg(feature = "tasks")]
+#[doc(inline)]
+pub use fief_tasks as tasks;
