@@ -6,6 +6,9 @@
 //! 3. A level that was at zero pins its css (`pin.rs`).
 //! 4. If a level refuses after all, give back what was taken below it.
 //!
+//! Where somebody waits for room (`wait.rs`), those that are before this charge are given way to; who gives
+//! room back there calls them.
+//!
 //! What is charged ahead of its use (`stock.rs`) goes through here as well, so a usage is never above
 //! its max but by force.
 
@@ -16,13 +19,14 @@ use crate::{
     node::Node,
     pocket::barrier,
     sync::{Arc, Ordering},
+    wait,
 };
 
 /// The most that one charge may ask for: so far below 2^64 that no sum can come round.
 pub(crate) const MOST: u64 = 1 << 47;
 
 /// A level refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refused {
     /// Which one.
     pub(crate) node: Arc<Node>,
@@ -36,6 +40,8 @@ pub(crate) struct Refused {
 pub(crate) enum Why {
     /// Its max.
     Max,
+    /// So many wait there for room, and have been passed too often.
+    Behind(u64),
     /// Its group is being removed.
     Removed,
     /// It is more than any charge may be.
@@ -44,20 +50,35 @@ pub(crate) enum Why {
 
 /// Charges `amount` at `node` and all above it, or at none.
 pub(crate) fn try_charge(node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
+    try_charge_as(node, amount, None)
+}
+
+/// Charges `amount` at `node` and all above it, or at none, for who waits with `ticket`.
+pub(crate) fn try_charge_as(
+    node: &Arc<Node>,
+    amount: u64,
+    ticket: Option<u64>,
+) -> Result<(), Refused> {
     // Of a removed group only that is said: its counter means nothing any more.
     for level in node.levels().filter(|_| !node.is_closed()) {
         let usage = level.counter.current();
         if !level.counter.max().allows(usage.saturating_add(amount)) {
             return Err(Refused::by(level, usage));
         }
+        let waiting = wait::before(level, ticket, amount);
+        if waiting > 0 {
+            return Err(Refused { why: Why::Behind(waiting), ..Refused::by(level, usage) });
+        }
     }
-    charge_up_to(node, None, amount)
+    charge_up_to(node, None, amount)?;
+    node.levels().for_each(|level| wait::note_passed(level, ticket));
+    Ok(())
 }
 
 /// Charges `amount` at `node` and all above it, but not at `end` or above; or at none.
 fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Result<(), Refused> {
     if node.is_closed() {
-        return Err(Refused { node: Arc::clone(node), usage: 0, why: Why::Removed });
+        return Err(Refused::removed(node));
     }
     let levels =
         || node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
@@ -66,7 +87,7 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
             Ok(usage) if usage > amount || amount == 0 || level.is_pinned() => Ok(usage),
             Ok(_) => {
                 level.counter.uncharge_level(amount);
-                Err(Refused { node: Arc::clone(level), usage: 0, why: Why::Removed })
+                Err(Refused::removed(level))
             }
             Err(usage) => Err(Refused::by(level, usage)),
         };
@@ -123,14 +144,28 @@ fn uncharge_level(level: &Arc<Node>, amount: u64) {
     if level.counter.accounting_bugs() > bugs {
         Events::note(level, Kind::Underflow);
     }
+    wait::look(level);
+    if usage == 0 && amount > 0 {
+        level.mark.clear();
+    }
     if usage == 0 && amount > 0 && !level.shared.is_inherited() {
         level.pin.put();
     }
+    wait::call(level);
 }
 
 impl Refused {
-    fn by(node: &Arc<Node>, usage: u64) -> Self {
+    pub(crate) fn by(node: &Arc<Node>, usage: u64) -> Self {
         Self { node: Arc::clone(node), usage, why: Why::Max }
+    }
+
+    fn removed(node: &Arc<Node>) -> Self {
+        Self { node: Arc::clone(node), usage: 0, why: Why::Removed }
+    }
+
+    /// Returns whether there is no use in waiting.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.why, Why::Removed | Why::TooLarge)
     }
 
     /// Returns the max that refused, as of now.

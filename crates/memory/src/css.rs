@@ -32,7 +32,8 @@ impl MemoryCss {
 
     /// Charges `bytes` to the group and all above it, if all have room.
     ///
-    /// Who charges by hand uncharges by hand, [here](Self::uncharge).
+    /// Who charges by hand uncharges by hand, [here](Self::uncharge). It does not wait, and may pass those who
+    /// do: 16 times, then it is refused where somebody [waits](Self::charge) at the front for more than there is.
     ///
     /// # Errors
     ///
@@ -82,6 +83,7 @@ impl MemoryCss {
     pub fn set_max(&self, max: Limit) -> u64 {
         let found = self.node.counter.set_max(max);
         event!("set_limit", file = "memory.max", value = %max, cgroup = %self.node.path());
+        self.node.note_max(max);
         if max.allows(found) {
             return found;
         }

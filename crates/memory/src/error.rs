@@ -28,6 +28,17 @@ pub enum ChargeError {
         /// How much was asked for.
         asked: u64,
     },
+    /// Nobody could go on, and the group was chosen as the victim: what it waits for it does not get.
+    #[error("{cgroup} is to give its memory back: {asked} bytes more are not waited for there")]
+    Killed {
+        /// The path of the group that was chosen, or is below the one that was.
+        cgroup: String,
+        /// How much was asked for.
+        asked: u64,
+    },
+    /// There was no room until the deadline.
+    #[error("the deadline passed: {0}")]
+    DeadlinePassed(Over),
     /// No charge may be so large, whatever the limits.
     #[error("{asked} bytes asked by {cgroup}: one charge may be of at most {MOST}")]
     TooLarge {
@@ -72,9 +83,22 @@ pub struct Over {
     pub max: Limit,
     /// How much was asked for, in bytes.
     pub asked: u64,
+    /// How many waited for room before this charge, and had been passed too often; 0 if there was no room
+    /// anyway.
+    pub waiting_before: u64,
 }
 
 impl Over {
+    /// Makes the error of a refusal, for a charge of `asked`.
+    pub(crate) fn of(refused: Refused, asked: u64) -> Self {
+        let max = refused.max();
+        let waiting_before = match refused.why {
+            Why::Behind(waiting) => waiting,
+            Why::Max | Why::Removed | Why::TooLarge => 0,
+        };
+        Self { node: refused.node, current: refused.usage, max, asked, waiting_before }
+    }
+
     /// Returns the path of the group that refused, as of now: the one charged, or one above it.
     #[must_use]
     pub fn cgroup(&self) -> String {
@@ -84,8 +108,15 @@ impl Over {
 
 impl fmt::Display for Over {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { current, max, asked, .. } = self;
+        let Self { current, max, asked, waiting_before, .. } = self;
         let cgroup = self.cgroup();
+        if *waiting_before > 0 {
+            return write!(
+                f,
+                "{asked} bytes asked, and room below memory.max of {cgroup} is kept for {waiting_before} \
+                 before: {current} of {max} bytes in use"
+            );
+        }
         write!(f, "memory.max of {cgroup} reached: {current} of {max} bytes in use, {asked} asked")
     }
 }
@@ -97,6 +128,7 @@ impl fmt::Debug for Over {
             .field("current", &self.current)
             .field("max", &self.max)
             .field("asked", &self.asked)
+            .field("waiting_before", &self.waiting_before)
             .finish()
     }
 }
@@ -116,10 +148,7 @@ impl ChargeError {
     /// Makes the error of a refusal, for a charge of `asked`.
     pub(crate) fn new(refused: Refused, asked: u64) -> Self {
         match refused.why {
-            Why::Max => {
-                let max = refused.max();
-                Self::Over(Over { node: refused.node, current: refused.usage, max, asked })
-            }
+            Why::Max | Why::Behind(_) => Self::Over(Over::of(refused, asked)),
             Why::Removed => Self::Removed { cgroup: refused.node.path(), asked },
             Why::TooLarge => Self::TooLarge { cgroup: refused.node.path(), asked },
         }

@@ -87,6 +87,17 @@ mod peak;
 mod pressure;
 #[cfg(not(loom))]
 mod trace;
+mod charge;
+#[cfg(not(loom))]
+mod wait;
+mod line;
+mod mark;
+#[cfg(not(loom))]
+mod keeper;
+#[cfg(not(loom))]
+mod oom;
+#[cfg(not(loom))]
+mod caught;
 #[cfg(not(loom))]
 mod shared;
 mod sync;
@@ -96,12 +107,18 @@ mod tests;
 
 #[cfg(not(loom))]
 pub use crate::{
+    charge::{Charge, ChargeFuture},
     css::MemoryCss,
     error::{ChargeError, MergeError, Over, SplitError},
     forced::ForcedCharge,
+    keeper::Keeper,
+    oom::{
+        policy::{Candidate, LargestVictim, VictimPolicy},
+        standing::{KillGuard, Worker},
+    },
     peak::PeakReader,
     pressure::Working,
-    reservation::{Reservation, shared::SharedReservation},
+    reservation::{Reservation, shared::SharedReservation, waiting::GrowFuture},
     stat::{Drained, MemoryEvents, MemoryStats},
     subsystem::{Memory, MemoryBuilder},
 };

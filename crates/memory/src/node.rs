@@ -11,12 +11,13 @@ use fief_core::{Counter, Limit, WeakCss};
 use crate::{
     account::Accounts,
     css::MemoryCss,
+    mark::Mark,
     peak::Peaks,
     pin::Pin,
     rare::Rare,
     shared::Shared,
     stock::Pockets,
-    sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, Weak},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Weak},
 };
 
 /// The accounting of one group.
@@ -37,6 +38,10 @@ pub(crate) struct Node {
     pub(crate) accounts: Accounts,
     pub(crate) pockets: Pockets,
     pub(crate) peaks: Peaks,
+    /// Members, and workers.
+    pub(crate) participants: AtomicU32,
+    /// Whether the group is a victim.
+    pub(crate) mark: Mark,
     pub(crate) rare: OnceLock<Box<Rare>>,
     /// Nodes of groups below that live; those that are gone are cleared as others come.
     children: Mutex<Vec<Weak<Self>>>,
@@ -75,6 +80,8 @@ impl Node {
             accounts: Accounts::default(),
             pockets: Pockets::new(),
             peaks: Peaks::new(),
+            participants: AtomicU32::new(0),
+            mark: Mark::new(),
             rare: OnceLock::new(),
             children: Mutex::new(Vec::new()),
         }
@@ -126,6 +133,13 @@ impl Node {
     pub(crate) fn is_exact(&self) -> bool {
         // Ordering: Relaxed: as above.
         self.is_exact.load(Ordering::Relaxed)
+    }
+
+    /// Takes a task in, for which the group is as good as new.
+    pub(crate) fn receive(&self) {
+        self.be_swift();
+        self.join();
+        self.mark.clear();
     }
 
     /// Leaves what is charged here to the node above.

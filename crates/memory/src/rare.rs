@@ -8,9 +8,12 @@ use fief_core::Pressure;
 use crate::{
     css::MemoryCss,
     events::Events,
+    line::Line,
     node::Node,
+    oom::standing::Callbacks,
     peak::Readers,
     sync::{AtomicBool, AtomicU32, AtomicU64, OnceLock},
+    wait::Sleeper,
 };
 
 /// What most groups have not.
@@ -26,6 +29,10 @@ pub(crate) struct Rare {
     pub(crate) readers: Readers,
     /// Made when somebody stalls first, or asks.
     pub(crate) pressure: OnceLock<Box<Pressure>>,
+    /// Those who wait for room here; made by the first.
+    pub(crate) line: OnceLock<Box<Line<Sleeper>>>,
+    /// Who is told when the group is a victim.
+    pub(crate) callbacks: Callbacks,
 }
 
 impl Node {

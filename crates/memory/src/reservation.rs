@@ -24,6 +24,7 @@
 
 pub(crate) mod shared;
 mod slack;
+pub(crate) mod waiting;
 
 use std::fmt;
 
@@ -341,8 +342,15 @@ impl Reservation {
 
     /// Has `used` used and `kept` kept.
     fn change(&mut self, used: u64, kept: u64, how: How) -> Result<(), ChargeError> {
+        let charged = self.used().max(self.kept);
+        let asked = used.max(kept).saturating_sub(charged);
+        self.change_with(used, kept, how, 0).map_err(|refused| self.refusal(refused, asked))
+    }
+
+    /// Has `used` used and `kept` kept, with `extra` bytes that are charged for it already.
+    fn change_with(&mut self, used: u64, kept: u64, how: How, extra: u64) -> Result<(), Refused> {
         let before = self.used();
-        let hand = self.slack.empty();
+        let hand = self.slack.empty() + extra;
         self.granted = before;
         let node = self.account.node();
         let charged = before.max(self.kept);
@@ -356,7 +364,7 @@ impl Reservation {
                 (self.granted, self.kept) = (used, kept);
                 (left, Ok(()))
             }
-            Err(refused) => (hand, Err(self.refusal(refused, wanted - charged))),
+            Err(refused) => (hand, Err(refused)),
         };
         let above = self.granted.checked_sub(self.kept);
         self.granted += self.slack.store(&node, left, above);
@@ -383,7 +391,7 @@ impl Reservation {
     fn refusal(&self, refused: Refused, asked: u64) -> ChargeError {
         match refused.why {
             Why::Removed => ChargeError::Removed { cgroup: self.cgroup(), asked },
-            Why::Max | Why::TooLarge => ChargeError::noted(refused, asked),
+            Why::Max | Why::Behind(_) | Why::TooLarge => ChargeError::noted(refused, asked),
         }
     }
 

@@ -205,7 +205,13 @@ fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
 
 /// Charges `amount`, and nothing ahead; calls in what others have charged ahead if it must.
 pub(crate) fn charge_exactly(node: &Arc<Node>, amount: u64) -> Result<(), Refused> {
-    calling_in(node, || chain::try_charge(node, amount))
+    match calling_in(node, || chain::try_charge(node, amount)) {
+        Err(refused) if !refused.is_final() && node.is_killed() => {
+            chain::force(node, amount); // so that a victim can unwind
+            Ok(())
+        }
+        charged => charged,
+    }
 }
 
 /// Charges `node` by `charge`, and calls in what others have charged ahead at whatever level refuses.

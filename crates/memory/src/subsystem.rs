@@ -1,13 +1,23 @@
 //! The subsystem: how groups get their memory, and what becomes of it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use fief_core::{
     Barrier, Clock, ControlFile, Css, CssRef, HookError, Member, Migration, MonotonicClock,
     Subsystem,
 };
 
-use crate::{css::MemoryCss, files, node::Node, shared::Shared, stock::drain, sync::Arc};
+use crate::{
+    css::MemoryCss,
+    files,
+    keeper::{self, Book, Keeper},
+    node::Node,
+    oom::policy::{LargestVictim, VictimPolicy},
+    shared::Shared,
+    stock::drain,
+    sync::Arc,
+    wait,
+};
 
 /// The memory controller: register it, and bind the controller to a hierarchy.
 #[derive(Clone)]
@@ -21,6 +31,9 @@ pub struct Memory {
 pub struct MemoryBuilder {
     barrier: Barrier,
     clock: Arc<dyn Clock>,
+    keeper: Keeper,
+    policy: Arc<dyn VictimPolicy>,
+    patience: Duration,
 }
 
 impl Memory {
@@ -33,7 +46,27 @@ impl Memory {
     /// Returns the settings of a new controller.
     #[must_use]
     pub fn builder() -> MemoryBuilder {
-        MemoryBuilder { barrier: Barrier::default(), clock: Arc::new(MonotonicClock::new()) }
+        MemoryBuilder {
+            barrier: Barrier::default(),
+            clock: Arc::new(MonotonicClock::new()),
+            keeper: Keeper::default(),
+            policy: Arc::new(LargestVictim),
+            patience: Duration::from_secs(1),
+        }
+    }
+
+    /// Looks once after those that wait: deadlines, and whether anybody can go on.
+    ///
+    /// What the keeper does every 5 ms; for [`Keeper::Manual`], for clocks that are advanced by hand, and where
+    /// no thread could be started. Does nothing if a pass is being made, from inside a policy or callback too.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the time of a look at the groups below each level where somebody waits, and of the wakers,
+    /// policies and callbacks that it runs, under no lock. Cancelling a victim's members is a structural call: not
+    /// possible from inside a hook, it is made up for by a later pass.
+    pub fn tick(&self) {
+        keeper::pass(&self.shared);
     }
 }
 
@@ -56,10 +89,30 @@ impl MemoryBuilder {
         Self { clock, ..self }
     }
 
+    /// Sets who looks after those that wait. Default: [`Keeper::Thread`].
+    #[must_use]
+    pub fn keeper(self, keeper: Keeper) -> Self {
+        Self { keeper, ..self }
+    }
+
+    /// Sets who is chosen when nobody can go on. Default: [`LargestVictim`].
+    #[must_use]
+    pub fn victim_policy(self, policy: impl VictimPolicy) -> Self {
+        Self { policy: Arc::new(policy), ..self }
+    }
+
+    /// Sets how long groups that hold memory have to give some back of which nobody knows whether they wait:
+    /// those without tasks and [workers](MemoryCss::enter). Default: one second.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Makes the subsystem.
     #[must_use]
     pub fn build(self) -> Memory {
-        Memory { shared: Shared::new(self.barrier, self.clock) }
+        let book = Book::new(self.keeper);
+        Memory { shared: Shared::new(self.barrier, self.clock, self.policy, self.patience, book) }
     }
 }
 
@@ -86,15 +139,20 @@ impl Subsystem for Memory {
 
     fn drain(&self, css: &Css<MemoryCss>) {
         css.node.be_exact();
-        drain::drain_own(&css.node);
+        wait::under_lock(&css.node, || {
+            drain::drain_own(&css.node);
+        });
     }
 
     fn killed(&self, css: &Css<MemoryCss>) {
         css.node.close();
+        wait::under_lock(&css.node, || css.node.summon(|request| request.payer == css.node.key));
     }
 
     fn offline(&self, css: &Css<MemoryCss>) {
-        drain::drain_own(&css.node);
+        wait::under_lock(&css.node, || {
+            drain::drain_own(&css.node);
+        });
         css.node.retire();
     }
 
@@ -111,11 +169,16 @@ impl Subsystem for Memory {
     }
 
     fn attach(&self, migration: &Migration<'_, MemoryCss>) {
-        migration.target.node.be_swift();
+        migration.source.node.part();
+        migration.target.node.receive();
     }
 
     fn fork(&self, css: &Css<MemoryCss>, _task: &Member) {
-        css.node.be_swift();
+        css.node.receive();
+    }
+
+    fn exit(&self, css: &Css<MemoryCss>, _task: &Member) {
+        css.node.part();
     }
 }
 

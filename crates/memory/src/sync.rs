@@ -1,9 +1,13 @@
 //! The one place that names atomics, locks and threads: those of `fief_core::sync`, or loom's.
 
 #[cfg(not(loom))]
-pub(crate) use fief_core::sync::forks;
+pub(crate) use std::{
+    sync::{OnceLock, Weak},
+    thread,
+};
+
 #[cfg(not(loom))]
-pub(crate) use std::sync::{OnceLock, Weak};
+pub(crate) use fief_core::sync::forks;
 
 pub(crate) use fief_core::sync::{
     Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering,

@@ -5,6 +5,8 @@ mod loom_pocket;
 #[cfg(loom)]
 mod loom_peak;
 #[cfg(loom)]
+mod loom_wait;
+#[cfg(loom)]
 mod mutants;
 
 /// Explores a small model to four preemptions at least.

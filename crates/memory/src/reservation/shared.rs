@@ -118,7 +118,7 @@ impl SharedReservation {
     fn refusal(&self, refused: Refused, asked: u64) -> ChargeError {
         match refused.why {
             Why::Removed => ChargeError::Removed { cgroup: self.cgroup(), asked },
-            Why::Max | Why::TooLarge => ChargeError::noted(refused, asked),
+            Why::Max | Why::Behind(_) | Why::TooLarge => ChargeError::noted(refused, asked),
         }
     }
 }
