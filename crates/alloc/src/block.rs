@@ -138,11 +138,12 @@ impl Gross {
         Self { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 
-    /// Counts one block; the caller is the only writer.
+    /// Counts one block; the caller is the only writer. Returns true.
     #[inline(always)]
-    pub(crate) fn add_own(&self, bytes: u64) {
+    pub(crate) fn add_own(&self, bytes: u64) -> bool {
         add_own(&self.bytes, bytes);
         add_own(&self.blocks, 1);
+        true
     }
 
     /// Counts one block beside others who do.
@@ -208,8 +209,37 @@ impl Block {
         &self.cells[record.number() % CELLS]
     }
 
-    /// Counts bytes allocated for a record; for the block's owner alone.
+    /// Counts bytes allocated for a record, if its cell is here and has room; for the block's owner alone.
     #[inline(always)]
+    pub(crate) fn try_allocated(&self, record: &'static Record, bytes: u64) -> bool {
+        let cell = self.cell(record);
+        // Ordering: Relaxed, all loads: our own.
+        let allocated = cell.allocated.load(Ordering::Relaxed).wrapping_add(bytes);
+        let is_full = Cell::is_full(allocated, cell.freed.load(Ordering::Relaxed));
+        let is_quick = cell.is_of(record, Ordering::Relaxed) && !is_full;
+        if is_quick {
+            // Ordering: Release (edge cell).
+            cell.allocated.store(allocated, order("cell_count", Ordering::Release));
+        }
+        is_quick
+    }
+
+    /// Counts bytes freed for a record, if its cell is here and has room; for the block's owner alone.
+    #[inline(always)]
+    pub(crate) fn try_freed(&self, record: &'static Record, bytes: u64) -> bool {
+        let cell = self.cell(record);
+        // Ordering: Relaxed, all loads: our own.
+        let freed = cell.freed.load(Ordering::Relaxed).wrapping_add(bytes);
+        let is_full = Cell::is_full(cell.allocated.load(Ordering::Relaxed), freed);
+        let is_quick = cell.is_of(record, Ordering::Relaxed) && !is_full;
+        if is_quick {
+            // Ordering: Release (edge cell).
+            cell.freed.store(freed, order("cell_count", Ordering::Release));
+        }
+        is_quick
+    }
+
+    /// Counts bytes allocated for a record; for the block's owner alone.
     pub(crate) fn allocated(&self, record: &'static Record, bytes: u64) {
         let cell = self.cell_of(record);
         let allocated = add_own(&cell.allocated, bytes);
@@ -220,7 +250,6 @@ impl Block {
     }
 
     /// Counts bytes freed for a record; for the block's owner alone.
-    #[inline(always)]
     pub(crate) fn freed(&self, record: &'static Record, bytes: u64) {
         let cell = self.cell_of(record);
         let freed = add_own(&cell.freed, bytes);
@@ -231,7 +260,6 @@ impl Block {
     }
 
     /// Returns the cell with `record` in it.
-    #[inline(always)]
     fn cell_of(&self, record: &'static Record) -> &Cell {
         let cell = self.cell(record);
         // Ordering: Relaxed: our own.
@@ -254,8 +282,6 @@ impl Block {
     }
 
     /// Adds what is in a cell to the record in it, and has `record` in it from then on.
-    #[cold]
-    #[inline(never)]
     fn flush(&self, cell: &Cell, record: &'static Record) {
         // Ordering: Relaxed, all loads here: our own.
         let moves = self.moves.load(Ordering::Relaxed);

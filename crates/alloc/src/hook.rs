@@ -135,7 +135,7 @@ impl<A: GlobalAlloc, const MIN: usize> GroupAlloc<A, MIN> {
         let size = layout.size();
         if size < MIN {
             let block = get(layout);
-            if !block.is_null() {
+            if !block.is_null() && !local::try_allocated_untagged(size) {
                 local::allocated_untagged(size);
             }
             return block;
@@ -146,9 +146,24 @@ impl<A: GlobalAlloc, const MIN: usize> GroupAlloc<A, MIN> {
             let current = local::current();
             // SAFETY: a block of `whole`.
             unsafe { tag(block, size, current) };
-            local::allocated(current, size);
+            if !local::try_allocated(current, size) {
+                local::allocated(current, size);
+            }
         }
         block
+    }
+
+    /// Gives a block back after counting it in a function call; apart, so that the quick way has none.
+    ///
+    /// # Safety
+    ///
+    /// That of [`GlobalAlloc::dealloc`] of the inner allocator.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_slowly(&self, block: *mut u8, layout: Layout, count: impl FnOnce()) {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { self.inner.dealloc(block, layout) }
     }
 
     /// Resizes a tagged block.
@@ -249,15 +264,21 @@ unsafe impl<A: GlobalAlloc, const MIN: usize> GlobalAlloc for GroupAlloc<A, MIN>
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let size = layout.size();
         if size < MIN {
-            local::freed_untagged(size);
+            if !local::try_freed_untagged(size) {
+                // SAFETY: the caller's promise.
+                return unsafe { self.free_slowly(block, layout, || local::freed_untagged(size)) };
+            }
             // SAFETY: the caller's promise.
             return unsafe { self.inner.dealloc(block, layout) };
         }
         // SAFETY: a block of `MIN` bytes or more was tagged when it got its size.
         let owner = unsafe { owner(block, size) };
-        local::freed(owner, size);
         // SAFETY: the size with a trailer has a layout, as it had when the block was allocated.
         let whole = unsafe { Layout::from_size_align_unchecked(size + TRAILER, layout.align()) };
+        if !local::try_freed(owner, size) {
+            // SAFETY: what the block was allocated with.
+            return unsafe { self.free_slowly(block, whole, || local::freed(owner, size)) };
+        }
         // SAFETY: what the block was allocated with.
         unsafe { self.inner.dealloc(block, whole) }
     }

@@ -96,8 +96,6 @@ impl Local {
     }
 
     /// Returns a block for a thread that has just begun; `None` if it is to count elsewhere.
-    #[cold]
-    #[inline(never)]
     fn take_first(&self) -> Option<&'static Block> {
         match self.stage.load(Ordering::Relaxed) {
             Stage::FRESH => self.join(),
@@ -132,19 +130,6 @@ impl Local {
             BLOCKS.leave(block);
         }
     }
-
-    #[inline(always)]
-    fn current(&self) -> &'static Record {
-        // SAFETY: the type's invariant.
-        unsafe { &*self.current.load(Ordering::Relaxed) }
-    }
-
-    fn replace(&self, record: &'static Record) -> &'static Record {
-        let before = self.current();
-        // INVARIANT: a `&'static Record`.
-        self.current.store(ptr::from_ref(record).cast_mut(), Ordering::Relaxed);
-        before
-    }
 }
 
 impl Drop for Leaver {
@@ -153,8 +138,19 @@ impl Drop for Leaver {
     }
 }
 
-/// Counts in the thread's block, or elsewhere if it has none.
+// The quick half of each pair is inlined into the allocator and calls nothing, so that no registers are
+// saved for it. `LocalKey::with` is inlined around as little as this.
+
+/// Counts in the thread's block, if it is there, by a step that may refuse.
 #[inline(always)]
+fn quickly(step: impl FnOnce(&Block) -> bool) -> bool {
+    let Some(block) = LOCAL.with(Local::take) else { return false };
+    let is_done = step(block);
+    LOCAL.with(|local| local.put_back(block));
+    is_done
+}
+
+/// Counts in the thread's block, or elsewhere if it is to have none.
 fn count(in_block: impl FnOnce(&Block), elsewhere: impl FnOnce()) {
     LOCAL.with(|local| match local.take().or_else(|| local.take_first()) {
         Some(block) => {
@@ -165,44 +161,82 @@ fn count(in_block: impl FnOnce(&Block), elsewhere: impl FnOnce()) {
     });
 }
 
-/// Counts a block allocated for a record.
+/// Counts a block allocated for a record; returns false, and counts nothing, where that is not done quickly.
 #[inline(always)]
+pub(crate) fn try_allocated(record: &'static Record, size: usize) -> bool {
+    quickly(|block| block.try_allocated(record, size as u64))
+}
+
+/// Counts a block allocated for a record.
+#[cold]
+#[inline(never)]
 pub(crate) fn allocated(record: &'static Record, size: usize) {
-    let bytes = size as u64;
-    count(|block| block.allocated(record, bytes), || record.add(bytes, 0));
+    count(|block| block.allocated(record, size as u64), || record.add(size as u64, 0));
+}
+
+/// Counts a block freed for a record; returns false, and counts nothing, where that is not done quickly.
+#[inline(always)]
+pub(crate) fn try_freed(record: &'static Record, size: usize) -> bool {
+    quickly(|block| block.try_freed(record, size as u64))
 }
 
 /// Counts a block freed for a record.
-#[inline(always)]
+#[cold]
+#[inline(never)]
 pub(crate) fn freed(record: &'static Record, size: usize) {
-    let bytes = size as u64;
-    count(|block| block.freed(record, bytes), || record.add(0, bytes));
+    count(|block| block.freed(record, size as u64), || record.add(0, size as u64));
+}
+
+/// Counts a block allocated without a trailer; returns false, and counts nothing, where that is not
+/// done quickly.
+#[inline(always)]
+pub(crate) fn try_allocated_untagged(size: usize) -> bool {
+    quickly(|block| block.untagged().allocated.add_own(size as u64))
 }
 
 /// Counts a block allocated without a trailer.
-#[inline(always)]
+#[cold]
+#[inline(never)]
 pub(crate) fn allocated_untagged(size: usize) {
-    let bytes = size as u64;
-    count(|block| block.untagged().allocated.add_own(bytes), || UNTAGGED.allocated.add(bytes));
+    let count_own = |block: &Block| {
+        block.untagged().allocated.add_own(size as u64);
+    };
+    count(count_own, || UNTAGGED.allocated.add(size as u64));
+}
+
+/// Counts a block freed without a trailer; returns false, and counts nothing, where that is not done
+/// quickly.
+#[inline(always)]
+pub(crate) fn try_freed_untagged(size: usize) -> bool {
+    quickly(|block| block.untagged().freed.add_own(size as u64))
 }
 
 /// Counts a block freed without a trailer.
-#[inline(always)]
+#[cold]
+#[inline(never)]
 pub(crate) fn freed_untagged(size: usize) {
-    let bytes = size as u64;
-    count(|block| block.untagged().freed.add_own(bytes), || UNTAGGED.freed.add(bytes));
+    let count_own = |block: &Block| {
+        block.untagged().freed.add_own(size as u64);
+    };
+    count(count_own, || UNTAGGED.freed.add(size as u64));
 }
 
 /// Returns the record of the group that the thread is in.
 #[inline(always)]
 pub(crate) fn current() -> &'static Record {
-    LOCAL.with(Local::current)
+    // The bare pointer: `with` would look whether a reference is null. Ordering: Relaxed: as above.
+    let current = LOCAL.with(|local| local.current.load(Ordering::Relaxed));
+    // SAFETY: the type's invariant.
+    unsafe { &*current }
 }
 
 /// Has the thread be in another group; returns the record of the one it was in.
 #[inline(always)]
 pub(crate) fn replace(record: &'static Record) -> &'static Record {
-    LOCAL.with(|local| local.replace(record))
+    let before = current();
+    // INVARIANT: a `&'static Record`. Ordering: Relaxed: as above.
+    LOCAL.with(|local| local.current.store(ptr::from_ref(record).cast_mut(), Ordering::Relaxed));
+    before
 }
 
 /// Returns whether an allocation on this thread comes by here.
