@@ -27,7 +27,7 @@ mod mutant;
 mod process;
 
 /// The crates with models: `name` is the package `fief-name` in the folder `crates/name`.
-pub(crate) const CRATES: [&str; 2] = ["core", "memory"];
+pub(crate) const CRATES: [&str; 3] = ["core", "memory", "alloc"];
 
 /// Where the models live, as a prefix of their tests' names.
 const MODELS: &str = "tests::loom_";

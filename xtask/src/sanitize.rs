@@ -1,4 +1,4 @@
-//! `sanitize`: the tests of the core and of the harness under `AddressSanitizer`.
+//! `sanitize`: the tests of the core, of the allocator and of the harness under `AddressSanitizer`.
 //!
 //! The stable compiler takes the flag when told to bootstrap. With `--target` it stays off build
 //! scripts and procedural macros. Leaks are not looked for: some tests leak on purpose.
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<Outcome> {
     if !is_here {
         return Ok(Outcome::Skipped(format!("runs on {TARGET} only")));
     }
-    let line = "cargo test --locked -p fief-core -p fief-testing --lib --tests";
+    let line = "cargo test --locked -p fief-core -p fief-alloc -p fief-testing --lib --tests";
     go(command(line)
         .args(["--target", TARGET, "--target-dir", "target/asan"])
         .args(["--", "--include-ignored", "--skip", RESIDENT])

@@ -43,7 +43,7 @@ use std::ptr;
 
 use crate::{
     record::Record,
-    sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, order, skip},
+    sync::{AtomicPtr, AtomicU64, Ordering, constructor, order, skip},
 };
 
 /// Cells in a block.
@@ -77,7 +77,8 @@ pub(crate) struct Block {
     moves: AtomicU64,
     /// The block that was made before.
     next: AtomicPtr<Self>,
-    is_taken: AtomicBool,
+    /// 1 while a thread owns it, else 0.
+    taken: AtomicU64,
     cells: [Cell; CELLS],
 }
 
@@ -134,9 +135,7 @@ fn add_own(word: &AtomicU64, amount: u64) -> u64 {
 }
 
 impl Gross {
-    pub(crate) const fn new() -> Self {
-        Self { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) }
-    }
+    constructor!(Self { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) });
 
     /// Counts one block; the caller is the only writer. Returns true.
     #[inline(always)]
@@ -161,9 +160,7 @@ impl Gross {
 }
 
 impl Untagged {
-    pub(crate) const fn new() -> Self {
-        Self { allocated: Gross::new(), freed: Gross::new() }
-    }
+    constructor!(Self { allocated: Gross::new(), freed: Gross::new() });
 }
 
 impl Cell {
@@ -200,6 +197,22 @@ impl Cell {
 }
 
 impl Block {
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        let cell = || Cell {
+            record: AtomicPtr::new(ptr::null_mut()),
+            allocated: AtomicU64::new(0),
+            freed: AtomicU64::new(0),
+        };
+        Self {
+            untagged: Untagged::new(),
+            moves: AtomicU64::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            taken: AtomicU64::new(0),
+            cells: std::array::from_fn(|_| cell()),
+        }
+    }
+
     pub(crate) fn untagged(&self) -> &Untagged {
         &self.untagged
     }
@@ -297,8 +310,8 @@ impl Block {
             present.add(allocated, freed);
         }
         // Ordering: Release (edge cell): who sees it emptied sees the record and the number.
-        cell.allocated.store(0, order("cell_empty", Ordering::Release));
-        cell.freed.store(0, order("cell_empty", Ordering::Release));
+        cell.allocated.store(0, Ordering::Release);
+        cell.freed.store(0, Ordering::Release);
         // INVARIANT: 1, as a `&'static Record`.
         cell.record.store(ptr::from_ref(record).cast_mut(), Ordering::Release);
         if !skip("move_ends") {
@@ -333,14 +346,11 @@ impl Block {
 }
 
 impl Blocks {
-    #[cfg(not(loom))]
-    pub(crate) const fn new() -> Self {
-        Self {
-            head: AtomicPtr::new(ptr::null_mut()),
-            left: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
-        }
-    }
+    constructor!(Self {
+        head: AtomicPtr::new(ptr::null_mut()),
+        left: AtomicU64::new(0),
+        taken: AtomicU64::new(0),
+    });
 
     fn head(&self) -> Option<&'static Block> {
         // Ordering: Acquire (edge block).
@@ -366,7 +376,7 @@ impl Blocks {
     }
 
     /// Takes a block that another thread has left.
-    fn take_left(&self) -> Option<&'static Block> {
+    pub(crate) fn take_left(&self) -> Option<&'static Block> {
         // Ordering: Relaxed, twice: a hint; a block that is missed stays for the next.
         if self.left.load(Ordering::Relaxed) == self.taken.load(Ordering::Relaxed) {
             return None;
@@ -374,7 +384,7 @@ impl Blocks {
         let take = |block: &&Block| {
             // Ordering: Acquire (edge owner): the counts that the last owner left. Relaxed: not ours.
             let (taken, failed) = (order("owner_take", Ordering::Acquire), Ordering::Relaxed);
-            block.is_taken.compare_exchange(false, true, taken, failed).is_ok()
+            block.taken.compare_exchange(0, 1, taken, failed).is_ok()
         };
         let block = self.iter().find(take)?;
         // Ordering: Relaxed: a hint.
@@ -395,9 +405,9 @@ impl Blocks {
     }
 
     /// Adds a block to the list, owned by the caller.
-    fn push(&self, block: &'static Block) {
+    pub(crate) fn push(&self, block: &'static Block) {
         // Ordering: Relaxed: published below.
-        block.is_taken.store(true, Ordering::Relaxed);
+        block.taken.store(1, Ordering::Relaxed);
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             block.next.store(head, Ordering::Relaxed);
@@ -416,7 +426,7 @@ impl Blocks {
     pub(crate) fn leave(&self, block: &Block) {
         block.flush_all();
         // Ordering: Release (edge owner).
-        block.is_taken.store(false, order("owner_leave", Ordering::Release));
+        block.taken.store(0, order("owner_leave", Ordering::Release));
         // Ordering: Relaxed: a hint.
         self.left.fetch_add(1, Ordering::Relaxed);
     }

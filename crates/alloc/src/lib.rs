@@ -44,22 +44,35 @@
 //! A program that writes behind the end of a block destroys its trailer, as it does an allocator's own
 //! book: undefined behaviour before and after.
 
+#![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
+
+#[cfg(not(loom))]
 #[expect(unsafe_code, reason = "a global allocator; see docs/unsafe.md")]
 mod hook;
+#[cfg(not(loom))]
 mod ambient;
+#[cfg(not(loom))]
 #[expect(unsafe_code, reason = "a future that is pinned with its wrapper; see docs/unsafe.md")]
 mod attributed;
+#[cfg(not(loom))]
 mod stats;
+#[cfg(not(loom))]
 mod settle;
+#[cfg(not(loom))]
 mod pool;
 #[expect(unsafe_code, reason = "records that live for ever; see docs/unsafe.md")]
 mod record;
 #[expect(unsafe_code, reason = "blocks that live for ever; see docs/unsafe.md")]
 mod block;
+#[cfg(not(loom))]
 #[expect(unsafe_code, reason = "the thread's block and record; see docs/unsafe.md")]
 mod local;
 mod sync;
 
+#[cfg(all(test, loom))]
+mod tests;
+
+#[cfg(not(loom))]
 pub use crate::{
     ambient::{Ambient, AmbientStats, RecordError, Scope},
     attributed::Attributed,

@@ -24,12 +24,18 @@ use std::{fmt, ptr};
 #[cfg(not(loom))]
 use fief_memory::ForcedCharge;
 
+#[cfg(not(loom))]
 use crate::{
-    block::{BATCH, Totals},
-    sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, fence, order},
+    block::BATCH,
+    sync::{Mutex, fence},
+};
+use crate::{
+    block::Totals,
+    sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, constructor, order},
 };
 
 /// Records in a piece of memory, which is aligned to its size.
+#[cfg(not(loom))]
 const CHUNK: usize = 64;
 
 /// What a group has of the memory, and where it is charged.
@@ -37,21 +43,29 @@ const CHUNK: usize = 64;
 pub(crate) struct Record {
     allocated: AtomicU64,
     freed: AtomicU64,
+    /// On, or about to be on, the stack of those that are to be settled.
+    is_due: AtomicBool,
+    links: [AtomicPtr<Self>; 3],
+    #[cfg(not(loom))]
+    book: Book,
+}
+
+/// What is not counted in, but said of a record.
+#[cfg(not(loom))]
+struct Book {
     /// How much of what is left is charged; written by whoever has the charge.
     settled: AtomicU64,
     /// What had been allocated, and freed, when it was last handed out.
     born: AtomicU64,
     handles: AtomicU64,
-    /// On, or about to be on, the stack of those that are to be settled.
-    is_due: AtomicBool,
     /// Whether there is a charge.
     is_charged: AtomicBool,
-    links: [AtomicPtr<Self>; 3],
     /// None, too, while somebody settles.
     charge: Mutex<Option<ForcedCharge>>,
 }
 
-const _: () = assert!(cfg!(loom) || size_of::<Record>() == 128, "whole cache lines");
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Record>() == 128, "whole cache lines");
 
 /// A list of records that anybody pushes to, and that is taken as a whole.
 ///
@@ -72,38 +86,24 @@ pub(crate) struct Stack {
 }
 
 impl Record {
-    pub(crate) const fn new() -> Self {
-        Self {
-            allocated: AtomicU64::new(0),
-            freed: AtomicU64::new(0),
+    constructor!(Self {
+        allocated: AtomicU64::new(0),
+        freed: AtomicU64::new(0),
+        is_due: AtomicBool::new(false),
+        links: [
+            AtomicPtr::new(ptr::null_mut()),
+            AtomicPtr::new(ptr::null_mut()),
+            AtomicPtr::new(ptr::null_mut()),
+        ],
+        #[cfg(not(loom))]
+        book: Book {
             settled: AtomicU64::new(0),
             born: AtomicU64::new(0),
             handles: AtomicU64::new(0),
-            is_due: AtomicBool::new(false),
             is_charged: AtomicBool::new(false),
-            links: [const { AtomicPtr::new(ptr::null_mut()) }; 3],
             charge: Mutex::new(None),
-        }
-    }
-
-    /// Makes some records that live for ever; none if memory is out.
-    pub(crate) fn make() -> &'static [Self] {
-        let size = size_of::<[Self; CHUNK]>();
-        let Ok(layout) = Layout::from_size_align(size, size.next_power_of_two()) else {
-            return &[];
-        };
-        // SAFETY: the layout has a size.
-        let made = unsafe { System.alloc(layout) }.cast::<Self>();
-        if made.is_null() {
-            return &[];
-        }
-        for place in 0..CHUNK {
-            // SAFETY: within the piece, aligned as it is, and nobody else's yet.
-            unsafe { made.wrapping_add(place).write(Self::new()) };
-        }
-        // SAFETY: that many were just written, and are never freed.
-        unsafe { std::slice::from_raw_parts(made, CHUNK) }
-    }
+        },
+    });
 
     /// Returns its number among those made with it, for a place in a table.
     #[inline(always)]
@@ -121,16 +121,10 @@ impl Record {
             // Ordering: Release (edge record).
             self.freed.fetch_add(freed, order("record_add", Ordering::Release));
         }
+        #[cfg(not(loom))]
         if self.is_charged() && self.is_far() {
             self.make_due();
         }
-    }
-
-    /// Returns whether what is charged is a batch or more from what it should be.
-    fn is_far(&self) -> bool {
-        // Ordering: Relaxed: whether it is worth while.
-        let settled = self.settled.load(Ordering::Relaxed);
-        self.flushed().live().abs_diff(settled) >= BATCH
     }
 
     /// Returns what is freed, as far as it was flushed.
@@ -158,78 +152,12 @@ impl Record {
         seen
     }
 
-    /// Returns what was counted before it was last handed out.
-    pub(crate) fn born(&self) -> u64 {
-        // Ordering: Relaxed: set before its first handle was there.
-        self.born.load(Ordering::Relaxed)
-    }
-
-    /// Returns how much is charged.
-    pub(crate) fn settled(&self) -> u64 {
-        // Ordering: Relaxed: a figure; who changes it has the charge.
-        self.settled.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_settled(&self, bytes: u64) {
-        // Ordering: Relaxed: as above.
-        self.settled.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Returns whether what is counted is charged.
-    pub(crate) fn is_charged(&self) -> bool {
-        // Ordering: Relaxed: set before its first handle was there.
-        self.is_charged.load(Ordering::Relaxed)
-    }
-
-    /// Takes the charge out, unless there is none or somebody else has it.
-    pub(crate) fn take_charge(&self) -> Option<ForcedCharge> {
-        self.charge.try_lock()?.take()
-    }
-
-    /// Puts the charge back that was taken out.
-    pub(crate) fn put_charge_back(&self, charge: ForcedCharge) {
-        *self.charge.lock() = Some(charge);
-    }
-
-    /// Begins anew, with one handle, where `counted` was allocated and freed.
-    pub(crate) fn hand_out(&self, counted: u64, charge: Option<ForcedCharge>) {
-        // Ordering: Relaxed, all: the handle is handed to others by whatever makes that visible.
-        self.is_charged.store(charge.is_some(), Ordering::Relaxed);
-        *self.charge.lock() = charge;
-        self.born.store(counted, Ordering::Relaxed);
-        self.settled.store(0, Ordering::Relaxed);
-        self.handles.store(1, Ordering::Relaxed);
-    }
-
-    /// Takes another handle; the caller has one.
-    pub(crate) fn hold(&self) {
-        // Ordering: Relaxed: the caller's handle keeps it.
-        self.handles.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Gives a handle back; returns whether it was the last.
-    pub(crate) fn let_go(&self) -> bool {
-        // Ordering: Release (edge handle).
-        let is_last = self.handles.fetch_sub(1, Ordering::Release) == 1;
-        if is_last {
-            // Ordering: Acquire (edge handle).
-            fence(Ordering::Acquire);
-        }
-        is_last
-    }
-
-    /// Returns whether it has handles.
-    pub(crate) fn is_held(&self) -> bool {
-        // Ordering: Relaxed: a figure.
-        self.handles.load(Ordering::Relaxed) > 0
-    }
-
-    /// Has the next safe point settle it. Lock-free.
-    pub(crate) fn make_due(&'static self) {
+    /// Has whoever takes it off the stack settle it, once however often it is asked for. Lock-free.
+    pub(crate) fn make_due_on(&'static self, due: &Stack) {
         // Ordering: AcqRel (edge due): a later settling sees what was added before; and who is
         // first pushes.
         if !self.is_due.swap(true, order("due_swap", Ordering::AcqRel)) {
-            DUE.push(self);
+            due.push(self);
         }
     }
 
@@ -244,29 +172,136 @@ impl Record {
     }
 }
 
+#[cfg(not(loom))]
+impl Record {
+    /// Makes some records that live for ever; none if memory is out.
+    pub(crate) fn make() -> &'static [Self] {
+        let size = size_of::<[Self; CHUNK]>();
+        let Ok(layout) = Layout::from_size_align(size, size.next_power_of_two()) else {
+            return &[];
+        };
+        // SAFETY: the layout has a size.
+        let made = unsafe { System.alloc(layout) }.cast::<Self>();
+        if made.is_null() {
+            return &[];
+        }
+        for place in 0..CHUNK {
+            // SAFETY: within the piece, aligned as it is, and nobody else's yet.
+            unsafe { made.wrapping_add(place).write(Self::new()) };
+        }
+        // SAFETY: that many were just written, and are never freed.
+        unsafe { std::slice::from_raw_parts(made, CHUNK) }
+    }
+
+    /// Returns whether what is charged is a batch or more from what it should be.
+    fn is_far(&self) -> bool {
+        // Ordering: Relaxed: whether it is worth while.
+        let settled = self.book.settled.load(Ordering::Relaxed);
+        self.flushed().live().abs_diff(settled) >= BATCH
+    }
+
+    /// Returns what was counted before it was last handed out.
+    pub(crate) fn born(&self) -> u64 {
+        // Ordering: Relaxed: set before its first handle was there.
+        self.book.born.load(Ordering::Relaxed)
+    }
+
+    /// Returns how much is charged.
+    pub(crate) fn settled(&self) -> u64 {
+        // Ordering: Relaxed: a figure; who changes it has the charge.
+        self.book.settled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_settled(&self, bytes: u64) {
+        // Ordering: Relaxed: as above.
+        self.book.settled.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns whether what is counted is charged.
+    pub(crate) fn is_charged(&self) -> bool {
+        // Ordering: Relaxed: set before its first handle was there.
+        self.book.is_charged.load(Ordering::Relaxed)
+    }
+
+    /// Takes the charge out, unless there is none or somebody else has it.
+    pub(crate) fn take_charge(&self) -> Option<ForcedCharge> {
+        self.book.charge.try_lock()?.take()
+    }
+
+    /// Puts the charge back that was taken out.
+    pub(crate) fn put_charge_back(&self, charge: ForcedCharge) {
+        *self.book.charge.lock() = Some(charge);
+    }
+
+    /// Begins anew, with one handle, where `counted` was allocated and freed.
+    pub(crate) fn hand_out(&self, counted: u64, charge: Option<ForcedCharge>) {
+        // Ordering: Relaxed, all: the handle is handed to others by whatever makes that visible.
+        self.book.is_charged.store(charge.is_some(), Ordering::Relaxed);
+        *self.book.charge.lock() = charge;
+        self.book.born.store(counted, Ordering::Relaxed);
+        self.book.settled.store(0, Ordering::Relaxed);
+        self.book.handles.store(1, Ordering::Relaxed);
+    }
+
+    /// Takes another handle; the caller has one.
+    pub(crate) fn hold(&self) {
+        // Ordering: Relaxed: the caller's handle keeps it.
+        self.book.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a handle back; returns whether it was the last.
+    pub(crate) fn let_go(&self) -> bool {
+        // Ordering: Release (edge handle).
+        let is_last = self.book.handles.fetch_sub(1, Ordering::Release) == 1;
+        if is_last {
+            // Ordering: Acquire (edge handle).
+            fence(Ordering::Acquire);
+        }
+        is_last
+    }
+
+    /// Returns whether it has handles.
+    pub(crate) fn is_held(&self) -> bool {
+        // Ordering: Relaxed: a figure.
+        self.book.handles.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has the next safe point settle it. Lock-free.
+    pub(crate) fn make_due(&'static self) {
+        self.make_due_on(&DUE);
+    }
+}
+
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record")
-            .field("flushed", &self.flushed())
-            .field("settled", &self.settled())
-            .finish_non_exhaustive()
+        f.debug_struct("Record").field("flushed", &self.flushed()).finish_non_exhaustive()
     }
 }
 
 /// The record of whoever has entered nothing.
+#[cfg(not(loom))]
 pub(crate) static ORPHAN: Record = Record::new();
 
 /// Records that are to be settled at the next safe point.
+#[cfg(not(loom))]
 pub(crate) static DUE: Stack = Stack::new(0);
 
 /// Records whose last handle is gone, and that nobody has put into the pool yet.
+#[cfg(not(loom))]
 pub(crate) static RETIRED: Stack = Stack::new(1);
 
 /// Every record that was ever handed out.
+#[cfg(not(loom))]
 pub(crate) static ALL: Stack = Stack::new(2);
 
 impl Stack {
+    #[cfg(not(loom))]
     pub(crate) const fn new(link: usize) -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()), link }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new(link: usize) -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()), link }
     }
 

@@ -1,16 +1,22 @@
 //! The atomics, locks and threads of this crate: the core's, and what an allocator needs besides.
 
-pub(crate) use fief_core::sync::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence, order, skip,
-};
+#[cfg(loom)]
+pub(crate) use fief_core::sync::Arc;
+pub(crate) use fief_core::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, order, skip};
+#[cfg(not(loom))]
+pub(crate) use fief_core::sync::{AtomicU8, fence};
+#[cfg(not(loom))]
 pub(crate) use std::sync::atomic::compiler_fence;
 
+#[cfg(not(loom))]
 use std::sync::{MutexGuard, PoisonError, TryLockError};
 
 /// A mutex that can be tried, and takes no notice of holders that panicked.
+#[cfg(not(loom))]
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
+#[cfg(not(loom))]
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
@@ -29,3 +35,19 @@ impl<T> Mutex<T> {
         }
     }
 }
+
+/// Defines a `new` that is constant, as statics need it, but in models, whose atomics are made at run time.
+macro_rules! constructor {
+    ($value:expr) => {
+        #[cfg(not(loom))]
+        pub(crate) const fn new() -> Self {
+            $value
+        }
+
+        #[cfg(loom)]
+        pub(crate) fn new() -> Self {
+            $value
+        }
+    };
+}
+pub(crate) use constructor;
