@@ -101,6 +101,40 @@ fn groups_come_and_go() {
     assert!(after.records <= before.records + 640, "{} to {}", before.records, after.records);
 }
 
+/// Blocks outlive their group's handles, and are resized and freed by other threads while records change
+/// hands: no new group begins with another's bytes.
+fn records_change_hands_between_threads() {
+    const THREADS: usize = 4;
+    let before = stats();
+    let (to, from): (Vec<_>, Vec<_>) =
+        (0..THREADS).map(|_| mpsc::sync_channel::<Vec<u8>>(32)).unzip();
+    thread::scope(|scope| {
+        for (number, from) in from.into_iter().enumerate() {
+            let to = to[(number + 1) % THREADS].clone();
+            scope.spawn(move || {
+                for round in 0..10_000_usize {
+                    let ambient = Ambient::new().expect("memory");
+                    assert_eq!(ambient.live(), 0, "a record that was not spent");
+                    let block = ambient.run(|| vec![0_u8; round % 900 + 100]);
+                    assert_eq!(ambient.stats().allocated, block.len() as u64);
+                    drop(ambient);
+                    to.try_send(block).ok();
+                    for mut block in from.try_iter() {
+                        block.reserve_exact(round % 1_000);
+                        block.truncate(10);
+                        block.shrink_to_fit();
+                    }
+                }
+            });
+        }
+        drop(to);
+    });
+    fief_alloc::settle();
+    let after = stats();
+    assert_eq!((after.attributed, after.groups), (before.attributed, before.groups));
+    assert!(after.records <= before.records + 1_024, "{} to {}", before.records, after.records);
+}
+
 fn more_groups_than_places() {
     let groups: Vec<Ambient> = (0..500).map(|_| Ambient::new().expect("memory")).collect();
     let mut blocks = Vec::new();
@@ -124,6 +158,7 @@ fn threads() {
         short_threads_leave_nothing,
         destructors_of_thread_locals_count,
         groups_come_and_go,
+        records_change_hands_between_threads,
         more_groups_than_places,
     ] {
         check();
