@@ -82,6 +82,7 @@ fn stat(stats: &MemoryStats) -> String {
         ("own", stats.own),
         ("ahead", stats.ahead),
         ("pockets", stats.pockets),
+        ("waiting", stats.waiting),
         ("effective_low", stats.effective_low),
         ("effective_min", stats.effective_min),
         ("accounting_bugs", stats.accounting_bugs),

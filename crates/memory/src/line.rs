@@ -134,6 +134,12 @@ impl<W> Line<W> {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// Returns how many places there are.
+    pub(crate) fn waiting(&self) -> u64 {
+        // Ordering: Relaxed: a figure.
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Takes a place, trying: an attempt is to follow, and then [`sleep`](Self::sleep) or
     /// [`leave`](Self::leave).
     pub(crate) fn join(&self, ticket: u64, request: Request) -> Company {

@@ -25,6 +25,8 @@ pub struct MemoryStats {
     pub ahead: u64,
     /// How many threads and reservations have charged ahead; a thread counts once for each group.
     pub pockets: u64,
+    /// How many charges, of this group or below, wait for room below this group's `max`.
+    pub waiting: u64,
     /// See [`MemoryCss::peak`].
     pub peak: u64,
     /// See [`MemoryCss::max`].
@@ -114,6 +116,7 @@ impl MemoryCss {
             own: node.own(current),
             ahead,
             pockets,
+            waiting: node.waiting(),
             peak: self.peak(),
             max: self.max(),
             high,
@@ -196,6 +199,12 @@ impl Node {
     fn own(&self, usage: u64) -> u64 {
         let below = self.children().iter().map(|child| child.counter.current()).sum();
         usage.saturating_sub(below)
+    }
+
+    /// Returns how many wait for room here.
+    fn waiting(&self) -> u64 {
+        let line = self.rare.get().and_then(|rare| rare.line.get());
+        line.map_or(0, |line| line.waiting())
     }
 
     /// Returns how much is charged ahead here and below, and in how many pockets.

@@ -44,7 +44,7 @@ fn a_new_group_has_the_kernels_defaults() {
     rw memory.oom.group: 0
     r- memory.peak: 0
     r- memory.pressure: some avg10=0.00 avg60=0.00 avg300=0.00 total=0, full avg10=0.00 avg60=0.00 avg300=0.00 total=0
-    r- memory.stat: current 0, own 0, ahead 0, pockets 0, effective_low 0, effective_min 0, accounting_bugs 0
+    r- memory.stat: current 0, own 0, ahead 0, pockets 0, waiting 0, effective_low 0, effective_min 0, accounting_bugs 0
     ");
 }
 
@@ -59,7 +59,7 @@ fn a_root_has_a_budget_and_no_protection() {
     rw memory.max: max
     r- memory.peak: 0
     r- memory.pressure: some avg10=0.00 avg60=0.00 avg300=0.00 total=0, full avg10=0.00 avg60=0.00 avg300=0.00 total=0
-    r- memory.stat: current 0, own 0, ahead 0, pockets 0, effective_low 0, effective_min 0, accounting_bugs 0
+    r- memory.stat: current 0, own 0, ahead 0, pockets 0, waiting 0, effective_low 0, effective_min 0, accounting_bugs 0
     ");
     scene.root.write("memory.max", "4K").unwrap();
     let css = scene.memory.css(&scene.web).unwrap();
@@ -168,6 +168,7 @@ fn files_show_what_is_charged_and_what_is_charged_ahead() {
     own 1000
     ahead 2048
     pockets 1
+    waiting 0
     effective_low 0
     effective_min 0
     accounting_bugs 0
@@ -179,6 +180,7 @@ fn files_show_what_is_charged_and_what_is_charged_ahead() {
     own 1000
     ahead 0
     pockets 0
+    waiting 0
     effective_low 0
     effective_min 0
     accounting_bugs 0
