@@ -21,7 +21,7 @@
 //! other. So what is seen allocated exceeds what is seen freed.
 //!
 //! Too high, what was freed could become in three ways: a cell is read beside the record to which it was
-//! just added; it is read while another record moves in; and it is read after that. All are moves, and a block has a number
+//! just added; it is read while another record moves in; and it is read after that. All are moves, and a cell has a number
 //! that is odd while one is under way and goes up with each, so the reader notices and
 //! gives up for this time. Allocations may be seen twice: that is too high, as it should be.
 //!
@@ -43,7 +43,7 @@ use std::ptr;
 
 use crate::{
     record::Record,
-    sync::{AtomicPtr, AtomicU64, Ordering, constructor, order, skip},
+    sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, constructor, order, skip},
 };
 
 /// Cells in a block.
@@ -73,8 +73,8 @@ struct Cell {
 #[repr(align(128))]
 pub(crate) struct Block {
     untagged: Untagged,
-    /// Cells flushed, twice; odd while one is.
-    moves: AtomicU64,
+    /// How often each cell was flushed, twice; odd while it is.
+    moves: [AtomicU32; CELLS],
     /// The block that was made before.
     next: AtomicPtr<Self>,
     /// 1 while a thread owns it, else 0.
@@ -206,7 +206,7 @@ impl Block {
         };
         Self {
             untagged: Untagged::new(),
-            moves: AtomicU64::new(0),
+            moves: std::array::from_fn(|_| AtomicU32::new(0)),
             next: AtomicPtr::new(ptr::null_mut()),
             taken: AtomicU64::new(0),
             cells: std::array::from_fn(|_| cell()),
@@ -220,6 +220,11 @@ impl Block {
     #[inline(always)]
     fn cell(&self, record: &Record) -> &Cell {
         &self.cells[record.number() % CELLS]
+    }
+
+    /// How often the cell was flushed that `record` shares with others.
+    fn moves_of(&self, record: &Record) -> &AtomicU32 {
+        &self.moves[record.number() % CELLS]
     }
 
     /// Counts bytes allocated for a record, if its cell is here and has room; for the block's owner alone.
@@ -297,10 +302,11 @@ impl Block {
     /// Adds what is in a cell to the record in it, and has `record` in it from then on.
     fn flush(&self, cell: &Cell, record: &'static Record) {
         // Ordering: Relaxed, all loads here: our own.
-        let moves = self.moves.load(Ordering::Relaxed);
+        let number = self.moves_of(record);
+        let moves = number.load(Ordering::Relaxed);
         if !skip("move_begins") {
             // Ordering: Relaxed: seen by whoever sees one of the stores below (edge cell).
-            self.moves.store(moves.wrapping_add(1), Ordering::Relaxed);
+            number.store(moves.wrapping_add(1), Ordering::Relaxed);
         }
         let present = cell.record.load(Ordering::Relaxed);
         let allocated = cell.allocated.load(Ordering::Relaxed);
@@ -316,21 +322,21 @@ impl Block {
         cell.record.store(ptr::from_ref(record).cast_mut(), Ordering::Release);
         if !skip("move_ends") {
             // Ordering: Release (edge cell): who sees the number sees the move made.
-            self.moves.store(moves.wrapping_add(2), order("move_ends_late", Ordering::Release));
+            number.store(moves.wrapping_add(2), order("move_ends_late", Ordering::Release));
         }
     }
 
     /// Returns what is freed for a record here and not in it; `None` if a cell was moved meanwhile.
     fn freed_at_most(&self, record: &Record) -> Option<u64> {
         // Ordering: Acquire (edge cell): the cells as of that move.
-        let moves = self.moves.load(order("moves_load", Ordering::Acquire));
+        let moves = self.moves_of(record).load(order("moves_load", Ordering::Acquire));
         let cell = self.cell(record);
         // Ordering: Acquire (edge cell), twice: what happened before a free, and the number of the
         // move that emptied or refilled it.
         let is_here = cell.is_of(record, order("cell_load", Ordering::Acquire));
         let freed = cell.freed.load(order("cell_load", Ordering::Acquire));
         // Ordering: Relaxed: ordered behind the loads above.
-        let is_still = self.moves.load(Ordering::Relaxed) == moves;
+        let is_still = self.moves_of(record).load(Ordering::Relaxed) == moves;
         let is_still = skip("moves_looked_at") || (moves.is_multiple_of(2) && is_still);
         is_still.then_some(if is_here { freed } else { 0 })
     }
@@ -432,7 +438,32 @@ impl Blocks {
     }
 
     /// Returns what a record has counted, as of about now; exact when nobody counts for it.
+    ///
+    /// A cell that is flushed meanwhile, for another record perhaps, would be missed or seen twice: then it
+    /// is all read again, some times.
     pub(crate) fn totals(&self, record: &Record) -> Totals {
+        let mut totals = Totals::default();
+        for _ in 0..16 {
+            let moves = self.moves(record);
+            totals = self.read(record);
+            if moves.is_some() && self.moves(record) == moves {
+                break;
+            }
+        }
+        totals
+    }
+
+    /// Returns how often the record's cells were flushed in all; `None` while one is.
+    fn moves(&self, record: &Record) -> Option<u64> {
+        self.iter().try_fold(0_u64, |sum, block| {
+            // Ordering: Acquire (edge cell): what is read next is as of that move or later, and what was
+            // read before shows by this number what it was of.
+            let moves = block.moves_of(record).load(Ordering::Acquire);
+            moves.is_multiple_of(2).then(|| sum + u64::from(moves))
+        })
+    }
+
+    fn read(&self, record: &Record) -> Totals {
         self.iter().fold(record.flushed(), |sum, block| {
             let share = block.cell(record).read(record);
             Totals {

@@ -49,7 +49,7 @@ use crate::{local, record::Record};
 ///
 /// Allocating and freeing add to a word of the calling thread. Once in 64 KiB of a group, or when two
 /// groups' records fall into the same of a thread's 64 places, that word is added to the group's record by
-/// atomic adds: lock-free. A thread's first block takes a place to count in, 1.7 KiB from the system
+/// atomic adds: lock-free. A thread's first block takes a place to count in, 2 KiB from the system
 /// allocator, and registers a thread-local destructor. It may be called in a signal handler wherever `A`
 /// may.
 pub struct GroupAlloc<A = System, const MIN: usize = 1024> {

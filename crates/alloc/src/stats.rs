@@ -26,7 +26,7 @@ pub struct AllocStats {
     pub groups: usize,
     /// Records that were ever made, 128 bytes each: they are used again, and never given back.
     pub records: usize,
-    /// Places to count in that were ever made for threads, 1.7 KiB each: they are used again, too.
+    /// Places to count in that were ever made for threads, 2 KiB each: they are used again, too.
     pub threads: usize,
 }
 

@@ -2,7 +2,9 @@
 
 #[cfg(loom)]
 pub(crate) use fief_core::sync::Arc;
-pub(crate) use fief_core::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, order, skip};
+pub(crate) use fief_core::sync::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, order, skip,
+};
 #[cfg(not(loom))]
 pub(crate) use fief_core::sync::{AtomicU8, fence};
 #[cfg(not(loom))]

@@ -4,7 +4,10 @@
 
 use std::{
     ffi::{c_int, c_uint},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -38,15 +41,28 @@ fn in_child(child: impl FnOnce() -> bool) -> c_int {
     status
 }
 
+/// Whether a child sees what was there, and counts on.
+fn is_well_in_a_child(own: &Ambient, others: &Ambient) -> bool {
+    let is_inherited = own.live() == 100_000 && stats().threads >= 3;
+    let more = own.run(|| vec![3_u8; 50_000]);
+    let is_counted = own.live() == 150_000;
+    drop(more);
+    settle();
+    // What the others were about stays as it was: a block each, at most.
+    let is_bounded = others.live() <= 2 * 9_000;
+    is_inherited && is_counted && is_bounded && own.live() == 100_000
+}
+
 #[test]
 fn a_forked_child_counts_on() {
     let [own, others] = [(), ()].map(|()| Ambient::new().expect("memory"));
     let kept = own.run(|| vec![1_u8; 100_000]);
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let (is_over, started) = (AtomicBool::new(false), Barrier::new(3));
+    let statuses: Vec<c_int> = thread::scope(|scope| {
         for _ in 0..2 {
-            let (others, is_over) = (&others, &is_over);
-            scope.spawn(move || {
+            scope.spawn(|| {
+                others.run(|| drop(vec![2_u8; 9_000]));
+                started.wait();
                 while !is_over.load(Ordering::Relaxed) {
                     others.run(|| drop(vec![2_u8; 9_000]));
                     drop(others.clone());
@@ -54,24 +70,14 @@ fn a_forked_child_counts_on() {
                 }
             });
         }
-        for _ in 0..50 {
-            let live = own.live();
-            let status = in_child(|| {
-                let inherited = own.live() == live;
-                let more = own.run(|| vec![3_u8; 50_000]);
-                let is_counted = own.live() == live + 50_000;
-                drop(more);
-                settle();
-                let threads = stats().threads;
-                // What the others were about stays as it was: a block each, at most.
-                let is_bounded = others.live() <= 2 * 9_000;
-                inherited && is_counted && is_bounded && own.live() == live && threads >= 3
-            });
-            assert_eq!(status, 0);
-            assert_eq!(own.live(), 100_000);
-        }
+        started.wait();
+        let statuses = (0..50).map(|_| in_child(|| is_well_in_a_child(&own, &others)));
+        let statuses = statuses.collect();
         is_over.store(true, Ordering::Relaxed);
+        statuses
     });
+    assert_eq!(statuses, [0; 50]);
+    assert_eq!(own.live(), 100_000);
     drop(kept);
     assert_eq!((own.live(), others.live()), (0, 0));
 }
