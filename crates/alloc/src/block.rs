@@ -218,11 +218,13 @@ impl Block {
     }
 
     #[inline(always)]
+    #[cfg_attr(loom, expect(clippy::modulo_one, reason = "models have one"))]
     fn cell(&self, record: &Record) -> &Cell {
         &self.cells[record.number() % CELLS]
     }
 
     /// How often the cell was flushed that `record` shares with others.
+    #[cfg_attr(loom, expect(clippy::modulo_one, reason = "models have one"))]
     fn moves_of(&self, record: &Record) -> &AtomicU32 {
         &self.moves[record.number() % CELLS]
     }

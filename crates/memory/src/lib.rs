@@ -38,14 +38,7 @@
 //!
 //! The root has a limit, too: the budget of the process. `docs/control-files.md` says what differs from the
 //! kernel's files, and why.
-#![cfg_attr(
-    loom,
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "loom builds the protocols, not what stands on them"
-    )
-)]
+#![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
 #![cfg_attr(not(loom), expect(dead_code, reason = "what stands on these parts follows"))]
 
 #[cfg(not(loom))]
@@ -87,6 +80,7 @@ mod peak;
 mod pressure;
 #[cfg(not(loom))]
 mod trace;
+#[cfg(not(loom))]
 mod charge;
 #[cfg(not(loom))]
 mod wait;
