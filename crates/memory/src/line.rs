@@ -60,6 +60,19 @@ pub(crate) struct Request {
     pub(crate) payer: u64,
     /// When it is called whether there is room or not.
     pub(crate) deadline: Option<Duration>,
+    /// How often it was passed elsewhere.
+    pub(crate) passed: u32,
+}
+
+/// What is left of a place that was given up.
+#[derive(Debug)]
+pub(crate) struct Left<W> {
+    /// Those who are called instead.
+    pub(crate) called: Vec<W>,
+    /// What would have woken its owner.
+    pub(crate) sleeper: Option<W>,
+    /// How often it was passed.
+    pub(crate) passed: u32,
 }
 
 /// Whether others wait beside somebody who has joined.
@@ -145,7 +158,7 @@ impl<W> Line<W> {
     pub(crate) fn join(&self, ticket: u64, request: Request) -> Company {
         let mut queue = self.queue.lock();
         let state = State::Trying { again: false };
-        let place = Place { request, state, sleeper: None, passed: 0 };
+        let place = Place { request, state, sleeper: None, passed: request.passed };
         let is_new = queue.places.insert(ticket, place).is_none();
         debug_assert!(is_new, "a ticket has one place");
         queue.changes += 1;
@@ -195,15 +208,15 @@ impl<W> Line<W> {
         Ok(queue.call(room()))
     }
 
-    /// Gives the place up, and returns who is called instead, and what wakes the owner, to be dropped.
-    pub(crate) fn leave(&self, ticket: u64, room: impl FnOnce() -> u64) -> (Vec<W>, Option<W>) {
+    /// Gives the place up; `None` if there was none.
+    pub(crate) fn leave(&self, ticket: u64, room: impl FnOnce() -> u64) -> Option<Left<W>> {
         let mut queue = self.queue.lock();
-        let Some(place) = queue.places.remove(&ticket) else { return (Vec::new(), None) };
+        let place = queue.places.remove(&ticket)?;
         // Ordering: Relaxed: somebody looks in vain, at worst.
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         queue.changes += 1;
         let called = if skip("line_leaves") { Vec::new() } else { queue.call(room()) };
-        (called, place.sleeper)
+        Some(Left { called, sleeper: place.sleeper, passed: place.passed })
     }
 
     /// Calls those for whom there is room, and returns what wakes them.

@@ -39,7 +39,7 @@ use crate::{
     error::{ChargeError, Over},
     events::{Events, Kind},
     keeper,
-    line::{self, Line, Request},
+    line::{self, Left, Line, Request},
     node::Node,
     pressure::Stall,
     stock,
@@ -69,6 +69,8 @@ pub(crate) struct Charging {
     ticket: u64,
     /// The node in whose line it has a place.
     place: Option<Arc<Node>>,
+    /// How often it was passed in lines that it has left.
+    passed: u32,
     /// While a future waits: it stalls.
     stall: Option<Stall>,
     /// Whether its refusal is counted.
@@ -91,6 +93,7 @@ impl Charging {
             deadline,
             ticket: 0,
             place: None,
+            passed: 0,
             stall: None,
             is_noted: false,
             is_done: false,
@@ -274,7 +277,8 @@ impl Charging {
     }
 
     fn request(&self) -> Request {
-        Request { need: self.amount, payer: self.payer.key, deadline: self.deadline }
+        let Self { amount: need, deadline, passed, .. } = *self;
+        Request { need, payer: self.payer.key, deadline, passed }
     }
 
     /// Gives its place up, if it has one.
@@ -284,10 +288,13 @@ impl Charging {
         if at.shared.is_inherited() {
             return; // nobody is left who could give up the line's lock
         }
-        let (called, sleeper) = at.line().leave(self.ticket, || at.headroom());
+        let left = at.line().leave(self.ticket, || at.headroom());
         at.allow_stock();
-        wake(called);
-        caught(|| drop(sleeper));
+        if let Some(Left { called, sleeper, passed }) = left {
+            self.passed = passed;
+            wake(called);
+            caught(|| drop(sleeper));
+        }
     }
 }
 

@@ -151,7 +151,7 @@ fn waiters_that_come_without_end_pass_a_large_one_as_rarely() {
     let (_, css) = scene.limited("a", 100);
     css.try_charge(95).unwrap();
     let mut large = Waiter::new(css.charge(100));
-    let passed = (0..)
+    let passed = (0..100)
         .take_while(|_| {
             let is_served = Waiter::new(css.charge(5)).has_it();
             if is_served {

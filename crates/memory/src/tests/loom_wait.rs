@@ -94,7 +94,7 @@ impl Book {
     }
 
     fn join(&self, ticket: u64, need: u64) -> Waiter {
-        let request = Request { need, payer: self.key, deadline: Some(Duration::ZERO) };
+        let request = Request { need, payer: self.key, deadline: Some(Duration::ZERO), passed: 0 };
         self.line.join(ticket, request);
         Waiter { ticket, need, bell: Arc::new(Bell(AtomicBool::new(false))) }
     }
@@ -123,7 +123,8 @@ impl Book {
     }
 
     fn leave(&self, waiter: &Waiter) {
-        ring(self.line.leave(waiter.ticket, || self.room()).0);
+        let left = self.line.leave(waiter.ticket, || self.room());
+        left.into_iter().for_each(|left| ring(left.called));
     }
 }
 
