@@ -53,6 +53,8 @@ pub(crate) mod standing;
 pub(crate) struct Case {
     /// How much was given back when it was last looked at, and since when no more.
     calm: Option<(u64, Duration)>,
+    /// The changes of the lines when it was last looked at, and how many passes it is left alone for that.
+    rest: (u64, u32),
     /// What was given back, and how many waited, when there was no victim to be had.
     barren: Option<(u64, usize)>,
 }
@@ -88,17 +90,27 @@ struct Waits {
     changes: u64,
 }
 
+/// A first look at a subtree, which ends as soon as it finds somebody at work.
+struct Glance<'a> {
+    waits: &'a Waits,
+    /// Groups that were looked at.
+    looks: u32,
+}
+
 /// Whether a level is stuck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
-    Running,
+    Stuck,
     /// As far as one can know.
     Perhaps,
-    Stuck,
+    Running,
 }
 
 /// A victim that does not give back for so long does not count any more.
 const FUTILE: Duration = Duration::from_secs(1);
+
+/// How many groups a pass may look at for one level: with more, it looks the less often.
+const LOOKS: u32 = 512;
 
 /// Looks at the levels where somebody waits, the deepest first, and makes victims of those that are stuck.
 pub(crate) fn judge(shared: &Arc<Shared>, places: &[Arc<Node>], now: Duration) {
@@ -108,7 +120,13 @@ pub(crate) fn judge(shared: &Arc<Shared>, places: &[Arc<Node>], now: Duration) {
             continue;
         }
         let waits = Waits::below(at, places);
-        if waits.is_awake {
+        if waits.is_awake || is_resting(shared, at, &waits) {
+            continue;
+        }
+        let mut glance = Glance { waits: &waits, looks: 0 };
+        let is_running = glance.finds_somebody_at_work(at);
+        rest(shared, at, &waits, glance.looks);
+        if is_running {
             continue;
         }
         let survey = Survey::of(at);
@@ -146,6 +164,23 @@ fn follow_up(shared: &Arc<Shared>, now: Duration) {
     for victim in owed {
         cancel(shared, &victim);
     }
+}
+
+/// Returns whether a large subtree is not to be looked at again yet, as no line has changed since the last time.
+fn is_resting(shared: &Shared, at: &Node, waits: &Waits) -> bool {
+    let is_resting = shared.book.case(at.key, |case| match &mut case.rest {
+        (changes, passes) if *changes == waits.changes && *passes > 0 => {
+            *passes -= 1;
+            true
+        }
+        _ => false,
+    });
+    is_resting == Some(true)
+}
+
+/// Notes how large a subtree is that was looked at.
+fn rest(shared: &Shared, at: &Node, waits: &Waits, looks: u32) {
+    shared.book.case(at.key, |case| case.rest = (waits.changes, looks / LOOKS));
 }
 
 /// Returns whether a victim at `at` or below is giving its memory back.
@@ -246,6 +281,17 @@ fn cancel(shared: &Shared, victim: &Arc<Node>) {
     });
 }
 
+impl Glance<'_> {
+    fn finds_somebody_at_work(&mut self, node: &Arc<Node>) -> bool {
+        self.looks += 1;
+        let children = node.children();
+        let below = children.iter().map(|child| child.counter.current());
+        let own = node.counter.current().saturating_sub(below.fold(0, u64::saturating_add));
+        let is_at_work = self.waits.verdict(node, own) == Verdict::Running;
+        is_at_work || children.iter().any(|child| self.finds_somebody_at_work(child))
+    }
+}
+
 impl Survey {
     /// Looks at `at` and all below it.
     fn of(at: &Arc<Node>) -> Self {
@@ -267,22 +313,10 @@ impl Survey {
 
     /// Returns whether anybody who holds memory could give some back.
     fn verdict(&self, waits: &Waits) -> Verdict {
-        let mut verdict = Verdict::Stuck;
-        for (node, kept) in self.nodes.iter().zip(&self.kept) {
-            let participants = node.participants();
-            let asleep = waits.asleep.get(&node.key).copied().unwrap_or(0);
-            let stale = waits.stale.get(&node.key).copied().unwrap_or(0);
-            // A victim that is still one has had its time: it would not be looked at otherwise.
-            let is_hopeless = node.is_killed() || (participants > 0 && asleep >= participants);
-            if kept.own == 0 || is_hopeless {
-                continue;
-            }
-            if participants > 0 && asleep + stale < participants {
-                return Verdict::Running;
-            }
-            verdict = Verdict::Perhaps;
-        }
-        if waits.stale.is_empty() { verdict } else { Verdict::Perhaps }
+        let groups = self.nodes.iter().zip(&self.kept);
+        let worst = groups.map(|(node, kept)| waits.verdict(node, kept.own)).max();
+        let is_sure = waits.stale.is_empty();
+        worst.unwrap_or(Verdict::Stuck).max(if is_sure { Verdict::Stuck } else { Verdict::Perhaps })
     }
 
     /// Returns who may be the victim, and where they are in the survey.
@@ -337,5 +371,24 @@ impl Waits {
             }
         }
         waits
+    }
+
+    /// Returns whether a group that holds `own` bytes itself could give some back.
+    fn verdict(&self, node: &Node, own: u64) -> Verdict {
+        let of = |waits: &HashMap<u64, u64>| waits.get(&node.key).copied().unwrap_or(0);
+        let (participants, asleep, stale) =
+            (node.participants(), of(&self.asleep), of(&self.stale));
+        // A victim that is still one has had its time: it would not be looked at otherwise.
+        if own == 0 || node.is_killed() {
+            Verdict::Stuck
+        } else if participants == 0 {
+            Verdict::Perhaps
+        } else if asleep >= participants {
+            Verdict::Stuck
+        } else if asleep + stale >= participants {
+            Verdict::Perhaps
+        } else {
+            Verdict::Running
+        }
     }
 }

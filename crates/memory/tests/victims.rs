@@ -176,6 +176,7 @@ fn a_group_goes_as_a_whole() {
     let parts = ["x", "y"].map(|name| Query::new(&scene, &tenant, name, 30));
     let other = Query::new(&scene, &db, "other", 40);
     tenant_css.set_oom_group(true);
+    parts[0].css.set_oom_group(true); // the highest counts
     other.css.set_priority(1);
     let all = [&parts[0], &parts[1], &other];
     let mut waiters = all.map(|query| Waiter::new(query.css.charge(10)));
@@ -331,6 +332,22 @@ fn where_nobody_can_be_told_everybody_goes_on_waiting() {
     assert!(!holder.is_killed());
     holder.uncharge(10);
     assert!(waiter.has_it());
+}
+
+#[test]
+fn a_tree_that_is_large_is_looked_at_at_once_when_somebody_waits() {
+    let scene = Scene::new(BARRIERS[0]);
+    let (db, _, queries) = three(&scene);
+    let crowd: Vec<_> =
+        (0..2_000).map(|index| scene.group(Some(&db), &format!("idle-{index}"))).collect();
+    let mut waiters: Vec<_> =
+        queries[..2].iter().map(|query| Waiter::new(query.css.charge(10))).collect();
+    (0..3).for_each(|_| scene.pass(1));
+    assert_eq!(cancelled(&queries), [false; 3]);
+    waiters.push(Waiter::new(queries[2].css.charge(10)));
+    scene.pass(1);
+    assert_eq!(cancelled(&queries), [true, false, false]);
+    drop((waiters, crowd));
 }
 
 #[test]
