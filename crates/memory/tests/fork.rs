@@ -1,16 +1,18 @@
-//! In the child of a fork reservations are counted, and wait for no thread of the parent's.
+//! In the child of a fork charges and reservations are counted, and wait for no thread of the parent's.
 #![cfg(unix)]
 #![expect(unsafe_code, reason = "fork is what is tested")]
 
 use std::{
     ffi::{c_int, c_uint},
+    pin::pin,
     sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll, Waker},
     thread,
     time::Duration,
 };
 
 use fief_core::{Limit, Registry};
-use fief_memory::Memory;
+use fief_memory::{ChargeError, Memory};
 
 unsafe extern "C" {
     fn fork() -> c_int;
@@ -86,4 +88,48 @@ fn a_child_needs_no_lock_that_a_thread_of_its_parent_held() {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Another thread joins and leaves a line all the time, so that a fork often finds its lock held.
+#[test]
+fn a_child_does_not_wait() {
+    let registry = Registry::new();
+    let memory = registry.register(Memory::new()).unwrap();
+    let css = memory.root().unwrap();
+    css.set_max(Limit::At(10));
+    css.try_charge(10).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mut charge = pin!(css.charge(1));
+                let result = charge.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(result.is_pending());
+            }
+        });
+        for round in 0..100 {
+            let mut charge = Box::pin(css.charge(2));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(charge.as_mut().poll(&mut context).is_pending());
+            let unpolled = css.charge(1);
+            thread::sleep(Duration::from_micros(round * 7 % 100));
+            let status = in_child(|| {
+                let result = charge.as_mut().poll(&mut context);
+                let is_told = matches!(result, Poll::Ready(Err(ChargeError::Over(_))))
+                    && matches!(css.charge_blocking(1, None), Err(ChargeError::Over(_)))
+                    && matches!(css.reserve().grow_blocking(1, None), Err(ChargeError::Over(_)));
+                css.uncharge(4);
+                let is_counted = css.charge_blocking(2, None).is_ok() && css.current() == 8;
+                memory.subsystem().tick();
+                drop((css.enter(), unpolled, charge));
+                is_told && is_counted
+            });
+            if status != 0 {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(status, 0);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    css.uncharge(10);
 }

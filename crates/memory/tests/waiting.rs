@@ -299,6 +299,28 @@ fn a_waiter_moves_to_the_level_that_refuses_it() {
 }
 
 #[test]
+fn who_was_passed_too_often_is_passed_nowhere_else() {
+    let scene = Scene::new(BARRIERS[0]);
+    let (a, top) = scene.limited("a", 100);
+    let (_, css) = scene.group(Some(&a), "b");
+    css.set_max(Limit::At(100));
+    css.try_charge(95).unwrap();
+    let mut large = Waiter::new(css.charge(100)); // at /a/b
+    for _ in 0..16 {
+        css.try_charge(5).unwrap();
+        css.uncharge(5);
+    }
+    assert!(matches!(css.try_charge(5), Err(ChargeError::Over(over)) if over.waiting_before == 1));
+    css.uncharge(95);
+    top.try_charge(95).unwrap();
+    assert!(!large.run()); // at /a
+    assert!(matches!(top.try_charge(5), Err(ChargeError::Over(over)) if over.waiting_before == 1));
+    top.uncharge(95);
+    assert!(large.has_it());
+    css.uncharge(100);
+}
+
+#[test]
 fn a_new_limit_calls_those_whom_it_concerns() {
     let scene = Scene::new(BARRIERS[0]);
     let (_, css) = scene.limited("a", 10);
