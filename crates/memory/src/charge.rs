@@ -13,7 +13,7 @@ use crate::{
     css::MemoryCss,
     error::ChargeError,
     stock,
-    sync::Arc,
+    sync::{Arc, thread},
     wait::{
         Charging, Sleeper,
         seam::{Depth, is_reclaiming, reclaim},
@@ -127,8 +127,15 @@ impl MemoryCss {
                 return Err(ChargeError::new(refused, bytes));
             }
             let lacking = bytes.saturating_sub(refused.node.headroom());
-            if lacking > 0 && reclaim(&refused.node, lacking, Depth::Evict).freed == 0 {
+            if lacking == 0 {
+                continue;
+            }
+            let outcome = reclaim(&refused.node, &self.node, lacking, Depth::Evict);
+            if outcome.freed == 0 && !outcome.is_busy {
                 return Err(ChargeError::new(refused, bytes));
+            }
+            if outcome.freed == 0 {
+                thread::yield_now(); // to who runs what we found running
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     events::{Events, Kind},
     forced::ForcedCharge,
     node::{NONE, Node},
+    reclaim::{self, Goal, Pass},
     reservation::{Reservation, shared::SharedReservation},
     stock::{self, drain},
     sync::{Arc, Ordering},
@@ -79,7 +80,11 @@ impl MemoryCss {
         self.node.counter.max()
     }
 
-    /// Sets the most that may be charged, in bytes, and returns how much is.
+    /// Sets the most that may be charged, in bytes, and returns how much was when it took effect.
+    ///
+    /// What is charged stays charged. If that is more than the new max, the group grows no more from then on. After
+    /// that reclaimers are run on this thread, benign and by eviction, as far as is needed and protection allows;
+    /// and owners are asked to spill. How far that got is what [`current`](Self::current) says.
     pub fn set_max(&self, max: Limit) -> u64 {
         let found = self.node.counter.set_max(max);
         event!("set_limit", file = "memory.max", value = %max, cgroup = %self.node.path());
@@ -91,6 +96,7 @@ impl MemoryCss {
         let current = self.node.counter.current();
         if !max.allows(current) {
             Events::note(&self.node, Kind::MaxLoweredOver);
+            reclaim::run(&self.node, None, Goal::WithinMax, Pass::Spill);
         }
         current
     }

@@ -88,6 +88,21 @@ pub struct Over {
     pub waiting_before: u64,
 }
 
+/// Less was reclaimed than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[error("memory.reclaim of {cgroup}: {freed} of {asked} bytes freed, {started} being spilled")]
+#[non_exhaustive]
+pub struct ReclaimError {
+    /// The path of the group.
+    pub cgroup: String,
+    /// How much was asked for, in bytes.
+    pub asked: u64,
+    /// How much was freed all the same, in bytes.
+    pub freed: u64,
+    /// How much owners were asked to spill, in bytes.
+    pub started: u64,
+}
+
 impl Over {
     /// Makes the error of a refusal, for a charge of `asked`.
     pub(crate) fn of(refused: Refused, asked: u64) -> Self {

@@ -61,6 +61,10 @@ mod stock;
 mod protect;
 #[cfg(not(loom))]
 mod reservation;
+#[cfg(not(loom))]
+mod reclaim;
+#[cfg(not(loom))]
+mod spill;
 mod pocket;
 mod gate;
 #[cfg(not(loom))]
@@ -103,7 +107,7 @@ mod tests;
 pub use crate::{
     charge::{Charge, ChargeFuture},
     css::MemoryCss,
-    error::{ChargeError, MergeError, Over, SplitError},
+    error::{ChargeError, MergeError, Over, ReclaimError, SplitError},
     forced::ForcedCharge,
     keeper::Keeper,
     oom::{
@@ -112,7 +116,9 @@ pub use crate::{
     },
     peak::PeakReader,
     pressure::Working,
+    reclaim::{Pass, ReclaimCx, ReclaimStats, Reclaimed, Reclaimer, ReclaimerGuard},
     reservation::{Reservation, shared::SharedReservation, waiting::GrowFuture},
+    spill::{SpillOptions, SpillTicket, Spiller},
     stat::{Drained, MemoryEvents, MemoryStats},
     subsystem::{Memory, MemoryBuilder},
 };

@@ -14,6 +14,8 @@ use crate::{
     node::{NONE, Node},
     protect,
     rare::Rare,
+    reclaim::{self, Goal, Pass},
+    stock::drain,
     sync::{Arc, AtomicU64, Ordering},
     trace::event,
 };
@@ -25,12 +27,18 @@ impl MemoryCss {
     /// Sets the bound above which charges are throttled, in bytes, and returns how much is charged.
     ///
     /// It refuses nothing, and may be below the usage or above [`max`](Self::max). A number above
-    /// 2^63 − 2 is no bound.
+    /// 2^63 − 2 is no bound. If more is charged, reclaimers are run as by [`set_max`](Self::set_max), but no owner is
+    /// asked to spill.
     #[doc(alias = "memory.high")]
     pub fn set_high(&self, high: Limit) -> u64 {
         set(&self.node.high, high);
         event!("set_limit", file = "memory.high", value = %high, cgroup = %self.node.path());
-        self.current()
+        let current = self.current();
+        if !high.allows(current) {
+            drain::drain(&self.node);
+            reclaim::run(&self.node, None, Goal::WithinHigh, Pass::Evict);
+        }
+        current
     }
 
     /// Returns how much of the usage reclaim never takes; the default is `Limit::At(0)`, which protects nothing.

@@ -147,6 +147,7 @@ impl Node {
         self.close();
         if let Some(parent) = &self.parent {
             self.accounts.hand_over(parent);
+            self.hand_over_givers(parent);
         }
         self.pin.close();
     }

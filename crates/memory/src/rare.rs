@@ -12,6 +12,7 @@ use crate::{
     node::Node,
     oom::standing::Callbacks,
     peak::Readers,
+    reclaim::registration::Givers,
     sync::{AtomicBool, AtomicU32, AtomicU64, OnceLock},
     wait::Sleeper,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Rare {
     pub(crate) line: OnceLock<Box<Line<Sleeper>>>,
     /// Who is told when the group is a victim.
     pub(crate) callbacks: Callbacks,
+    /// Who gives memory back.
+    pub(crate) givers: Givers,
 }
 
 impl Node {

@@ -8,6 +8,7 @@ use crate::{
     keeper::Book,
     oom::policy::VictimPolicy,
     pocket::FENCED,
+    reclaim,
     sync::{Arc, AtomicU64, Ordering, forks},
 };
 
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     /// How long those that hold memory and are not known to wait have to give some back.
     pub(crate) patience: Duration,
     pub(crate) book: Book,
+    pub(crate) reclaim: reclaim::Settings,
     /// The last ticket that was given out.
     ticket: AtomicU64,
     /// Forks before the process it was made in.
@@ -32,9 +34,10 @@ impl Shared {
         policy: Arc<dyn VictimPolicy>,
         patience: Duration,
         book: Book,
+        reclaim: reclaim::Settings,
     ) -> Arc<Self> {
         let ticket = AtomicU64::new(0);
-        Arc::new(Self { barrier, clock, policy, patience, book, ticket, forks: forks() })
+        Arc::new(Self { barrier, clock, policy, patience, book, reclaim, ticket, forks: forks() })
     }
 
     /// Returns whether this process is the child of a fork, and the groups are its parent's.

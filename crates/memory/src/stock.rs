@@ -27,6 +27,7 @@ use crate::{
     gate::{self, Gate},
     node::Node,
     pocket::{Pocket, Step, Turn},
+    reclaim,
     sync::{Arc, Mutex},
 };
 
@@ -210,6 +211,7 @@ pub(crate) fn charge_exactly(node: &Arc<Node>, amount: u64) -> Result<(), Refuse
             chain::force(node, amount); // so that a victim can unwind
             Ok(())
         }
+        Err(refused) => reclaim::lend(node, amount, refused),
         charged => charged,
     }
 }

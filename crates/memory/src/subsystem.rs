@@ -13,6 +13,7 @@ use crate::{
     keeper::{self, Book, Keeper},
     node::Node,
     oom::policy::{LargestVictim, VictimPolicy},
+    reclaim,
     shared::Shared,
     stock::drain,
     sync::Arc,
@@ -34,6 +35,7 @@ pub struct MemoryBuilder {
     keeper: Keeper,
     policy: Arc<dyn VictimPolicy>,
     patience: Duration,
+    reclaim: reclaim::Settings,
 }
 
 impl Memory {
@@ -52,6 +54,7 @@ impl Memory {
             keeper: Keeper::default(),
             policy: Arc::new(LargestVictim),
             patience: Duration::from_secs(1),
+            reclaim: reclaim::Settings::DEFAULT,
         }
     }
 
@@ -108,11 +111,29 @@ impl MemoryBuilder {
         Self { patience, ..self }
     }
 
+    /// Sets the least that a [`Spiller`](crate::Spiller) is asked for, in bytes, if it has as much. Default: 1 MiB.
+    ///
+    /// So nobody writes tiny files. It is never more than a 64th of what is in use at the group that is short. A
+    /// reclaimer that is called is asked for 4 KiB at least, or a 16th of what is lacking; and never for more than this.
+    #[must_use]
+    pub fn spill_floor(self, bytes: u64) -> Self {
+        Self { reclaim: reclaim::Settings { floor: bytes, ..self.reclaim }, ..self }
+    }
+
+    /// Sets how far above its max a [`Reclaimer`](crate::Reclaimer) may charge a group while it runs, in bytes.
+    ///
+    /// Default: a 64th of the max, at least 1 MiB. Threads that reclaim at the same time may exceed it by a charge each.
+    #[must_use]
+    pub fn reclaim_reserve(self, bytes: u64) -> Self {
+        Self { reclaim: reclaim::Settings { reserve: Some(bytes), ..self.reclaim }, ..self }
+    }
+
     /// Makes the subsystem.
     #[must_use]
     pub fn build(self) -> Memory {
         let book = Book::new(self.keeper);
-        Memory { shared: Shared::new(self.barrier, self.clock, self.policy, self.patience, book) }
+        let Self { barrier, clock, policy, patience, reclaim, .. } = self;
+        Memory { shared: Shared::new(barrier, clock, policy, patience, book, reclaim) }
     }
 }
 

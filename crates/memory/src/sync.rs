@@ -2,15 +2,14 @@
 
 #[cfg(not(loom))]
 pub(crate) use std::{
-    sync::{OnceLock, Weak},
+    sync::{Condvar, OnceLock, PoisonError, Weak},
     thread,
 };
-
-#[cfg(not(loom))]
-pub(crate) use fief_core::sync::forks;
 
 pub(crate) use fief_core::sync::{
     Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering,
     barrier::{heavy, light, light_fenced},
     skip,
 };
+#[cfg(not(loom))]
+pub(crate) use fief_core::sync::{MutexGuard, forks};

@@ -8,6 +8,8 @@ mod loom_peak;
 mod loom_wait;
 #[cfg(loom)]
 mod mutants;
+#[cfg(not(loom))]
+mod reclaim;
 
 /// Explores a small model to four preemptions at least.
 #[cfg(loom)]

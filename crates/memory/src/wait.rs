@@ -227,7 +227,7 @@ impl Charging {
             return Err(refused);
         }
         let lacking = self.amount.saturating_sub(refused.node.headroom());
-        let freed = reclaim(&refused.node, lacking, Depth::All).freed;
+        let freed = reclaim(&refused.node, &self.payer, lacking, Depth::All).freed;
         if freed == 0 { Err(refused) } else { charge() }
     }
 

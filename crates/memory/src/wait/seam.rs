@@ -1,6 +1,12 @@
 //! What waiting asks of reclaim.
 
-use crate::{node::Node, sync::Arc};
+use crate::{
+    node::Node,
+    reclaim::{self, Outcome, Pass},
+    sync::Arc,
+};
+
+pub(crate) use crate::reclaim::is_reclaiming;
 
 /// How far reclaim may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,24 +17,16 @@ pub(crate) enum Depth {
     All,
 }
 
-/// What reclaim has done.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reclaimed {
-    /// Bytes that are free now, by the counters.
-    pub(crate) freed: u64,
-}
-
-/// Has those who can give back `want` bytes, charged at `at` or below.
-pub(crate) fn reclaim(_at: &Arc<Node>, _want: u64, _depth: Depth) -> Reclaimed {
-    Reclaimed::default()
+/// Has those who can give back make room for `want` bytes at `at`, for a charge of `asker`.
+pub(crate) fn reclaim(at: &Arc<Node>, asker: &Arc<Node>, want: u64, depth: Depth) -> Outcome {
+    let deepest = match depth {
+        Depth::Evict => Pass::Evict,
+        Depth::All => Pass::Destructive,
+    };
+    reclaim::reclaim_for(at, asker, at.headroom().saturating_add(want), deepest)
 }
 
 /// Returns whether somebody is giving memory back at `at` or below.
-pub(crate) fn is_under_way(_at: &Arc<Node>) -> bool {
-    false
-}
-
-/// Returns whether the thread is inside a reclaimer.
-pub(crate) fn is_reclaiming() -> bool {
-    false
+pub(crate) fn is_under_way(at: &Arc<Node>) -> bool {
+    at.spills_under_way() > 0
 }
