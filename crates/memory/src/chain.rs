@@ -82,6 +82,7 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
     }
     let levels =
         || node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
+    let mut is_over_high = false;
     for (height, level) in levels().enumerate() {
         let charged = match level.counter.try_charge_level(amount) {
             Ok(usage) if usage > amount || amount == 0 || level.is_pinned() => Ok(usage),
@@ -92,12 +93,15 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
             Err(usage) => Err(Refused::by(level, usage)),
         };
         match charged {
-            Ok(usage) => level.note_usage(usage),
+            Ok(usage) => is_over_high |= level.note_usage(usage),
             Err(refused) => {
                 levels().take(height).for_each(|level| uncharge_level(level, amount));
                 return Err(refused);
             }
         }
+    }
+    if is_over_high {
+        node.rare().throttling.owe(amount);
     }
     Ok(())
 }
@@ -109,16 +113,20 @@ pub(crate) fn force(node: &Arc<Node>, amount: u64) {
 
 fn force_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) {
     let levels = node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
+    let mut is_over_high = false;
     for level in levels {
         let usage = level.counter.charge_level(amount);
         barrier(level.key);
         if usage == amount && amount > 0 {
             level.is_pinned();
         }
-        level.note_usage(usage);
+        is_over_high |= level.note_usage(usage);
         if !level.counter.max().allows(usage) {
             Events::note(level, Kind::ForceOverMax);
         }
+    }
+    if is_over_high {
+        node.rare().throttling.owe(amount);
     }
 }
 
@@ -152,6 +160,7 @@ fn uncharge_level(level: &Arc<Node>, amount: u64) {
         level.pin.put();
     }
     wait::call(level);
+    level.wake_throttled(usage);
 }
 
 impl Refused {
@@ -180,12 +189,14 @@ impl Node {
         self.shared.is_inherited() || self.pin.take(self.css.get())
     }
 
-    /// Sees that a charge made the usage `usage`; the light barrier came between.
-    fn note_usage(self: &Arc<Self>, usage: u64) {
+    /// Sees that a charge made the usage `usage`; the light barrier came between. Returns whether that is above high.
+    fn note_usage(self: &Arc<Self>, usage: u64) -> bool {
         self.peaks.note(usage);
         // Ordering: Relaxed: a hint for whoever charges at the moment it is set.
-        if usage > self.high.load(Ordering::Relaxed) {
+        let is_over = usage > self.high.load(Ordering::Relaxed);
+        if is_over {
             Events::note(self, Kind::High);
         }
+        is_over
     }
 }

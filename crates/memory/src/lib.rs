@@ -65,6 +65,10 @@ mod reservation;
 mod reclaim;
 #[cfg(not(loom))]
 mod spill;
+#[cfg(not(loom))]
+mod high;
+#[cfg(not(loom))]
+mod timer;
 mod pocket;
 mod gate;
 #[cfg(not(loom))]
@@ -109,6 +113,7 @@ pub use crate::{
     css::MemoryCss,
     error::{ChargeError, MergeError, Over, ReclaimError, SplitError},
     forced::ForcedCharge,
+    high::Throttle,
     keeper::Keeper,
     oom::{
         policy::{Candidate, LargestVictim, VictimPolicy},

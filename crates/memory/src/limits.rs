@@ -28,7 +28,7 @@ impl MemoryCss {
     ///
     /// It refuses nothing, and may be below the usage or above [`max`](Self::max). A number above
     /// 2^63 − 2 is no bound. If more is charged, reclaimers are run as by [`set_max`](Self::set_max), but no owner is
-    /// asked to spill.
+    /// asked to spill; what is above it after that is paid for with time, see [`over_high`](Self::over_high).
     #[doc(alias = "memory.high")]
     pub fn set_high(&self, high: Limit) -> u64 {
         set(&self.node.high, high);

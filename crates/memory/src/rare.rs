@@ -8,6 +8,7 @@ use fief_core::Pressure;
 use crate::{
     css::MemoryCss,
     events::Events,
+    high::Throttling,
     line::Line,
     node::Node,
     oom::standing::Callbacks,
@@ -36,6 +37,8 @@ pub(crate) struct Rare {
     pub(crate) callbacks: Callbacks,
     /// Who gives memory back.
     pub(crate) givers: Givers,
+    /// What was charged above high, and who pays for it.
+    pub(crate) throttling: Throttling,
 }
 
 impl Node {
