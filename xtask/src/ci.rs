@@ -39,7 +39,10 @@ const GATE: &[Step] = &[
         go(command(line).args(packages).args(warnings).env("RUSTFLAGS", LOOM))
     }),
     ("test", || go(&mut command("cargo test --locked --workspace"))),
-    ("test, all features", || go(&mut command("cargo test --locked -p fief-core --all-features"))),
+    ("test, all features", || {
+        let line = "cargo test --locked -p fief-core -p fief-memory -p fief-tasks --all-features";
+        go(&mut command(line))
+    }),
     ("doc", || {
         let line = "cargo doc --locked --workspace --all-features --no-deps";
         go(command(line).env("RUSTDOCFLAGS", "-Dwarnings"))
@@ -64,7 +67,7 @@ const LONG: &[Step] = &[
     ("model", model::run_where_installed),
     ("sanitize", sanitize::run),
     ("portable", || {
-        let line = "cargo test --locked -p fief-core --target-dir target/portable";
+        let line = "cargo test --locked -p fief-core -p fief-memory --target-dir target/portable";
         go(command(line).env("RUSTFLAGS", PORTABLE))
     }),
 ];
@@ -87,7 +90,8 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "hack",
         version: "cargo hack --version",
-        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief",
+        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief-memory -p fief-tasks \
+               -p fief",
         install: "cargo install --locked cargo-hack",
     },
     Tool {

@@ -1,4 +1,4 @@
-//! `sanitize`: the tests of the core, of the allocator and of the harness under `AddressSanitizer`.
+//! `sanitize`: the tests of the crates with unsafe code or protocols under `AddressSanitizer`.
 //!
 //! The stable compiler takes the flag when told to bootstrap. With `--target` it stays off build
 //! scripts and procedural macros. Leaks are not looked for: some tests leak on purpose. A request that
@@ -10,6 +10,9 @@ use crate::command::{command, run as go};
 use crate::report::Outcome;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The packages, without their prefix.
+const PACKAGES: [&str; 4] = ["core", "memory", "alloc", "testing"];
 
 /// What is skipped: the sanitizer holds freed memory back, so resident memory says nothing.
 const RESIDENT: &str = "memory_is_flat";
@@ -24,8 +27,8 @@ pub(crate) fn run() -> Result<Outcome> {
     if !is_here {
         return Ok(Outcome::Skipped(format!("runs on {TARGET} only")));
     }
-    let line = "cargo test --locked -p fief-core -p fief-alloc -p fief-testing --lib --tests";
-    go(command(line)
+    go(command("cargo test --locked --lib --tests")
+        .args(PACKAGES.map(|name| format!("--package=fief-{name}")))
         .args(["--target", TARGET, "--target-dir", "target/asan"])
         .args(["--", "--include-ignored", "--skip", RESIDENT])
         .env("RUSTC_BOOTSTRAP", "1")
