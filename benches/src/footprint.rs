@@ -1,5 +1,5 @@
-//! What is measured in a process of its own: what groups, counting cells and notices cost in memory; and
-//! rebinds.
+//! What is measured in a process of its own: what groups, counting cells, notices and the memory controller
+//! cost in memory; rebinds; and allocators.
 //!
 //! A figure of memory is the growth of a process's resident memory, to be taken in a fresh process: what was
 //! freed before would be used again. A rebind walks over thousands of groups, and what else the process
@@ -12,7 +12,7 @@ use fief_core::{Cgroup, Controller};
 use crate::{
     forest::{Empty, Forest, manual},
     lifecycle::refusal,
-    rebound,
+    memory, rebound,
     statistic::median,
     system::resident,
 };
@@ -28,11 +28,38 @@ pub enum Subject {
     Cells,
     /// The parts of rebinds of many groups, and moves of many members.
     Rebinds,
+    /// What groups and threads cost the memory controller.
+    Memory,
+    /// Small blocks.
+    Plain,
+    /// The same with an allocator that attributes large ones.
+    Hooked,
+    /// The same with one that attributes all.
+    HookedAll,
 }
 
 impl Subject {
     /// Every subject.
-    pub const ALL: [Self; 4] = [Self::Groups, Self::Armed, Self::Cells, Self::Rebinds];
+    pub const ALL: [Self; 8] = [
+        Self::Groups,
+        Self::Armed,
+        Self::Cells,
+        Self::Rebinds,
+        Self::Memory,
+        Self::Plain,
+        Self::Hooked,
+        Self::HookedAll,
+    ];
+
+    /// Returns the name of the program that measures it.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Hooked => "hooked",
+            Self::HookedAll => "hooked_all",
+            _ => "ratios",
+        }
+    }
 
     /// Returns the names of its figures.
     #[must_use]
@@ -42,6 +69,10 @@ impl Subject {
             Self::Armed => &["group, armed", "waiting notice"],
             Self::Cells => &["cells, clustered", "cells, all", "refused, 64 threads"],
             Self::Rebinds => rebound::FIGURES,
+            Self::Memory => memory::footprint::FIGURES,
+            Self::Plain => &["block"],
+            Self::Hooked => &["block, hooked"],
+            Self::HookedAll => &["block, all hooked"],
         }
     }
 
@@ -57,7 +88,16 @@ impl Subject {
             }
             Self::Cells => cells(),
             Self::Rebinds => rebound::figures(),
+            Self::Memory => memory::footprint::figures(),
+            Self::Plain => vec![memory::hook::plain()],
+            Self::Hooked | Self::HookedAll => vec![memory::hook::hooked()],
         }
+    }
+
+    /// Measures them, and returns what its program prints.
+    #[must_use]
+    pub fn line(self) -> String {
+        self.measure().iter().map(f64::to_string).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -15,6 +15,7 @@ pub mod pair;
 pub mod race;
 pub mod handed;
 pub mod charged;
+pub mod memory;
 pub mod armed;
 pub mod lifecycle;
 pub mod rebound;

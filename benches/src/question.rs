@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::statistic::{Sample, Verdict, median};
 
+mod memory;
+
 /// Figures by name, one for each round; times in nanoseconds.
 #[derive(Debug, Default)]
 pub struct Figures(BTreeMap<&'static str, Vec<f64>>);
@@ -86,8 +88,11 @@ const fn question(
     Question { text, unit, ours, peer, target }
 }
 
-/// Every question, those with a target first.
-pub const QUESTIONS: &[Question] = {
+/// Every question.
+pub const QUESTIONS: [&[Question]; 2] = [CORE, memory::QUESTIONS];
+
+/// The core's, those with a target first.
+const CORE: &[Question] = {
     use Peer::{Budget, Figure};
     use Target::{AtMost, NoMore};
     use Unit::{Bytes, Count, Nanoseconds as Time};
@@ -477,7 +482,7 @@ mod tests {
     #[test]
     fn a_ratio_is_taken_round_by_round() {
         let drifting = figures(&[("clone", &[1.0, 2.0, 3.0]), ("arc", &[10.0, 20.0, 30.0])]);
-        let answer = QUESTIONS[0].answer(&drifting);
+        let answer = CORE[0].answer(&drifting);
         assert_eq!((answer.ratio, answer.min, answer.max), (0.1, 0.1, 0.1));
         assert_eq!(answer.verdict, Verdict::Ok);
     }
@@ -489,14 +494,14 @@ mod tests {
             ("clone", &[1.0, 1.0, 1.0]),
             ("clone, 2 threads apart", &[1.3, 1.2, 1.1]),
         ];
-        let answer = QUESTIONS[2].answer(&figures(&noisy));
+        let answer = CORE[2].answer(&figures(&noisy));
         assert_eq!((answer.target, answer.noise), (Some(1.0), Some(1.3)));
         assert_eq!(answer.verdict, Verdict::NoDifference);
     }
 
     #[test]
     fn a_budget_is_no_measurement() {
-        let answer = QUESTIONS[6].answer(&figures(&[("kill of 1,000", &[100.0])]));
+        let answer = CORE[6].answer(&figures(&[("kill of 1,000", &[100.0])]));
         assert!(answer.is_budget);
         assert_eq!((answer.ratio, answer.verdict), (2.0, Verdict::Missed));
     }

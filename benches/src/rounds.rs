@@ -14,6 +14,7 @@ use crate::{
     lifecycle::{
         barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, refusal, removal,
     },
+    memory::{Charged, InTurn, Reserved, Walk, full},
     notices::{BATCH, End, delays, edges},
     pair::{
         ArcClone, Atomic, CssClone, CssTryGet, Guard, Order, Pair, TaskCss, UpgradeAlone,
@@ -21,7 +22,7 @@ use crate::{
     },
     question::Figures,
     race,
-    statistic::median,
+    statistic::{Sample, median},
     system::register_membarrier,
 };
 
@@ -83,6 +84,8 @@ impl Rounds {
         let mut steps: Vec<fn(&Self, &mut Figures)> = vec![
             Self::references,
             Self::charges,
+            Self::memory,
+            Self::memory_is_full,
             Self::lookups,
             Self::armed,
             Self::handed,
@@ -131,6 +134,35 @@ impl Rounds {
         figures.put("charge", race::nanoseconds(&[&Charge::new(1)], PAIRS));
         figures.put("charge, 3 levels", race::nanoseconds(&[&Charge::new(3)], PAIRS));
         figures.put("two events", race::nanoseconds(&[&Count::new(3)], PAIRS));
+    }
+
+    fn memory(&self, figures: &mut Figures) {
+        let mut measure = |name, each: &[&dyn Pair], pairs| {
+            figures.put(name, race::nanoseconds(each, pairs));
+        };
+        let charged: &dyn Pair = &Charged::new(8);
+        measure("atomic pair", &[&Atomic::default()], PAIRS);
+        measure("memory", &[&Charged::new(1)], PAIRS);
+        measure("memory, 8 levels", &[charged], PAIRS);
+        measure("memory, 2 threads", &[charged; 2], PAIRS);
+        // So long that all four are there at one time, on two processors.
+        measure("memory, 4 threads", &[charged; 4], 10 * PAIRS);
+        measure("reservation", &[&Reserved::new()], PAIRS);
+        measure("memory, 64 in turn", &[&InTurn::new(64)], PAIRS);
+        measure("memory, 128 in turn", &[&InTurn::new(128)], PAIRS);
+        measure("walk, 8 levels", &[&Walk::new(8)], PAIRS);
+    }
+
+    fn memory_is_full(&self, figures: &mut Figures) {
+        let full::Attempt { nanoseconds, refused, drains } = full::attempt();
+        figures.put("at the limit", nanoseconds);
+        figures.put("at the limit, refused", refused);
+        figures.put("at the limit, drains", drains);
+        figures.put("memory refused", full::refusal());
+        let times: Vec<f64> = full::drains().iter().map(|time| time.as_secs_f64() * 1e9).collect();
+        let times = Sample::new(times);
+        figures.put("drain", times.median());
+        figures.put("drain, p99", times.percentile(99));
     }
 
     fn lookups(&self, figures: &mut Figures) {

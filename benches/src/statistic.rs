@@ -33,6 +33,13 @@ impl Sample {
         self.0[(self.0.len() - 1) / 2]
     }
 
+    /// Returns the least figure that `percent` of all do not exceed.
+    #[must_use]
+    pub fn percentile(&self, percent: usize) -> f64 {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        self.0[rank.max(1) - 1]
+    }
+
     /// Returns the least figure.
     #[must_use]
     pub fn min(&self) -> f64 {
@@ -122,6 +129,13 @@ mod tests {
         check_bounds(9, (2.0, 8.0));
         check_bounds(15, (4.0, 12.0));
         check_bounds(25, (8.0, 18.0));
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_figures() {
+        let hundred = sample(1..=100);
+        assert_eq!([0, 50, 99, 100].map(|each| hundred.percentile(each)), [1.0, 50.0, 99.0, 100.0]);
+        assert_eq!([1, 67].map(|each| sample([7, 8, 9]).percentile(each)), [7.0, 9.0]);
     }
 
     #[test]

@@ -168,6 +168,15 @@ pub fn register_membarrier() -> bool {
     membarrier(RegisterPrivateExpedited).is_ok()
 }
 
+/// Returns the processor time that the calling thread has had.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn thread_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a thread's time is not negative")
+}
+
 /// Runs `work` with the calling thread on processor `number` only, where that can be had.
 ///
 /// Threads started meanwhile stay there, until they are pinned elsewhere.
@@ -207,6 +216,14 @@ pub fn membarrier() -> bool {
 #[cfg(not(target_os = "linux"))]
 pub fn register_membarrier() -> bool {
     false
+}
+
+/// Returns the time since the first call: threads have no clock here.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn thread_time() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// Runs `work`; threads cannot be pinned here.

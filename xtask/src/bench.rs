@@ -26,6 +26,8 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
         report.step("criterion", || go(&mut command("cargo bench --locked -p benches")))?;
     }
     report.step("ratios", || {
+        // It starts the others.
+        go(&mut command("cargo build --locked --release -p benches --bins"))?;
         let line = "cargo run --locked --release -p benches --bin ratios --";
         go(command(line).args(&options.arguments))
     })

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
 
 use std::{
+    env::consts::EXE_SUFFIX,
     fs,
     path::PathBuf,
     process::{Command, ExitCode},
@@ -51,7 +52,7 @@ struct Report<'a> {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = if let Some(subject) = options.footprint {
-        println!("{}", subject.measure().iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
+        println!("{}", subject.line());
         Ok(true)
     } else {
         run(&options)
@@ -81,7 +82,8 @@ fn run(options: &Options) -> Result<bool> {
         })?;
     }
     let conditions = watch.conditions();
-    let answers: Vec<Answer> = QUESTIONS.iter().map(|question| question.answer(&figures)).collect();
+    let questions = QUESTIONS.into_iter().flatten();
+    let answers: Vec<Answer> = questions.map(|question| question.answer(&figures)).collect();
 
     println!("{}", table(&answers));
     println!("{}", line(options.rounds, &conditions));
@@ -101,8 +103,12 @@ fn elsewhere() -> Result<Vec<(&'static str, f64)>> {
     let mut figures = Vec::new();
     for subject in Subject::ALL {
         let value = subject.to_possible_value().context("every subject has a name")?;
-        let mut command = Command::new(std::env::current_exe()?);
-        let output = command.args(["--footprint", value.get_name()]).output()?;
+        let program = format!("{}{EXE_SUFFIX}", subject.program());
+        let mut command = Command::new(std::env::current_exe()?.with_file_name(&program));
+        let output = command.args(["--footprint", value.get_name()]).output();
+        let output = output.with_context(|| {
+            format!("{program} is not built: cargo build --release -p benches --bins")
+        })?;
         ensure!(output.status.success(), "{} was not measured", value.get_name());
         let text = String::from_utf8(output.stdout)?;
         for (name, figure) in subject.figures().iter().zip(text.split_whitespace()) {
