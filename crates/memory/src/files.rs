@@ -31,6 +31,7 @@ pub(crate) const FILES: &[ControlFile] = &[
     ControlFile::read_only("events.local"),
     ControlFile::read_only("stat"),
     ControlFile::read_only("pressure"),
+    ControlFile::write_only("reclaim"),
 ];
 
 pub(crate) fn read(css: &MemoryCss, file: &str) -> Result<String, HookError> {
@@ -57,6 +58,7 @@ pub(crate) fn write(css: &MemoryCss, file: &str, input: &str) -> Result<(), Hook
         "low" => css.set_low(size(input)?),
         "min" => css.set_min(size(input)?),
         "oom.group" => css.set_oom_group(parse::flag(input)?),
+        "reclaim" => drop(css.reclaim(parse::size(input)?)?),
         _ => return Err(format!("{file} cannot be written").into()),
     }
     Ok(())

@@ -43,6 +43,7 @@ use crate::{
     css::MemoryCss,
     node::{NONE, Node},
     pocket::{FENCED, heavy_for},
+    pressure::Stall,
     reclaim::{self, Goal, Pass},
     sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, light, light_fenced, thread},
     timer,
@@ -97,6 +98,8 @@ struct Sleep {
     deadline: Duration,
     /// The levels that know our waker, and by what number.
     told: Vec<(Arc<Node>, usize)>,
+    /// Time lost by sleeping.
+    _stall: Stall,
 }
 
 /// Wakes a thread that polls.
@@ -214,7 +217,8 @@ impl Sleep {
             return None;
         }
         let deadline = node.shared.clock.now().saturating_add(delay);
-        Some(Self { payer: Arc::clone(node), debt, delay, deadline, told: Vec::new() })
+        let (payer, told) = (Arc::clone(node), Vec::new());
+        Some(Self { payer, debt, delay, deadline, told, _stall: node.stall() })
     }
 
     fn left(&self) -> Duration {

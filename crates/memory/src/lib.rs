@@ -35,6 +35,7 @@
 //! | `memory.events`, `memory.events.local` | r | how often what happened: here and below, here; see [`MemoryEvents`] |
 //! | `memory.stat` | r | what makes up the usage; see [`MemoryStats`] |
 //! | `memory.pressure` | r | time lost by waiting for memory; see [`MemoryCss::pressure`] |
+//! | `memory.reclaim` | w | a size: has so much given back, or says how much was; see [`MemoryCss::reclaim`] |
 //!
 //! The root has a limit, too: the budget of the process. `docs/control-files.md` says what differs from the
 //! kernel's files, and why.

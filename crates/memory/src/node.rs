@@ -159,6 +159,13 @@ impl Node {
         self.levels().find(|level| !level.is_closed()).unwrap_or_else(top)
     }
 
+    /// Returns how much more may be charged here before somebody is refused or throttled.
+    pub(crate) fn ease(&self) -> u64 {
+        // Ordering: Relaxed: a setting.
+        let high = self.high.load(Ordering::Relaxed);
+        self.headroom().min(high.saturating_sub(self.counter.current()))
+    }
+
     /// Returns how much more may be charged here.
     pub(crate) fn headroom(&self) -> u64 {
         match self.counter.max() {

@@ -242,9 +242,12 @@ pub(crate) fn run(at: &Arc<Node>, asker: Option<&Arc<Node>>, goal: Goal, deepest
     if !at.has_givers_below() || is_reclaiming() || at.shared.is_inherited() {
         return Outcome::default();
     }
+    // Whoever has to free memory before it goes on stalls meanwhile.
+    let stalling = asker.map(|asker| asker.stall_here());
     let inside = Inside::enter();
     let outcome = Run::new(at, asker, goal).run(deepest);
     drop(inside);
+    drop(stalling);
     outcome
 }
 

@@ -419,7 +419,7 @@ impl Drop for Janitor {
 impl Node {
     /// Returns how much of `wanted` may be charged ahead, at this moment.
     pub(crate) fn batch(self: &Arc<Self>, wanted: u64) -> u64 {
-        let left = self.levels().map(|level| level.headroom()).min().unwrap_or(0) / PART;
+        let left = self.levels().map(|level| level.ease()).min().unwrap_or(0) / PART;
         if left < MIN_BATCH || self.is_stock_forbidden() {
             return 0;
         }

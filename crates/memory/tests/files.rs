@@ -1,7 +1,9 @@
 //! Control files: which there are, what they show, and what they refuse.
 
+use std::sync::{Arc, Mutex};
+
 use fief_core::{Access, Cgroup, Controller, Registry, Removal};
-use fief_memory::Memory;
+use fief_memory::{Memory, ReclaimCx, Reclaimed, Reclaimer, Reservation};
 use insta::assert_snapshot;
 
 struct Scene {
@@ -26,7 +28,9 @@ fn cat(group: &Cgroup) -> String {
     let own = files.filter(|file| file.name.starts_with("memory."));
     own.map(|file| {
         let shown = group.read(&file.name).unwrap_or_default();
-        format!("{} {}: {}\n", file.access, file.name, shown.trim_end().replace('\n', ", "))
+        let line =
+            format!("{} {}: {}", file.access, file.name, shown.trim_end().replace('\n', ", "));
+        format!("{}\n", line.trim_end())
     })
     .collect()
 }
@@ -44,6 +48,7 @@ fn a_new_group_has_the_kernels_defaults() {
     rw memory.oom.group: 0
     r- memory.peak: 0
     r- memory.pressure: some avg10=0.00 avg60=0.00 avg300=0.00 total=0, full avg10=0.00 avg60=0.00 avg300=0.00 total=0
+    -w memory.reclaim:
     r- memory.stat: current 0, own 0, ahead 0, pockets 0, waiting 0, effective_low 0, effective_min 0, accounting_bugs 0
     ");
 }
@@ -59,6 +64,7 @@ fn a_root_has_a_budget_and_no_protection() {
     rw memory.max: max
     r- memory.peak: 0
     r- memory.pressure: some avg10=0.00 avg60=0.00 avg300=0.00 total=0, full avg10=0.00 avg60=0.00 avg300=0.00 total=0
+    -w memory.reclaim:
     r- memory.stat: current 0, own 0, ahead 0, pockets 0, waiting 0, effective_low 0, effective_min 0, accounting_bugs 0
     ");
     scene.root.write("memory.max", "4K").unwrap();
@@ -205,5 +211,41 @@ fn a_removed_group_answers_nothing_else() {
         let read = scene.web.read(&file.name).unwrap_err().to_string();
         let written = scene.web.write(&file.name, "1").unwrap_err().to_string();
         assert!(read.contains("removed") && written.contains("removed"), "{read} {written}");
+    }
+}
+
+#[test]
+fn memory_can_be_asked_back() {
+    let scene = scene();
+    let css = scene.memory.css(&scene.web).unwrap();
+    css.try_charge(3_000).unwrap();
+    let cache = Arc::new(Cache(Mutex::new(css.reserve())));
+    cache.0.lock().unwrap().grow(10_000).unwrap();
+    let _registered = css.add_reclaimer(Arc::clone(&cache) as Arc<dyn Reclaimer>);
+    scene.web.write("memory.reclaim", "4K").unwrap();
+    let left = cache.0.lock().unwrap().used();
+    assert!(left <= 10_000 - 4_096, "{left}");
+    assert_eq!(css.usage_exact(), (3_000 + left, 0));
+    let error = scene.root.write("memory.reclaim", "1M").unwrap_err().to_string();
+    assert!(error.contains("memory.reclaim") && error.contains("1048576"), "{error}");
+    assert_eq!(css.usage_exact(), (3_000, 0), "what there was is given back all the same");
+    for input in ["", "max", "-1", "1.5M", "1K swappiness=200"] {
+        scene.web.write("memory.reclaim", input).unwrap_err();
+    }
+    assert!(scene.web.read("memory.reclaim").is_err());
+}
+
+/// Gives back whatever it is asked for.
+struct Cache(Mutex<Reservation>);
+
+impl Reclaimer for Cache {
+    fn reclaimable(&self) -> u64 {
+        self.0.lock().unwrap().used()
+    }
+
+    fn reclaim(&self, want: u64, _: &ReclaimCx<'_>) -> Reclaimed {
+        let mut held = self.0.lock().unwrap();
+        let want = want.min(held.used());
+        Reclaimed::Done(held.shrink(want))
     }
 }
