@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fief_core::{Barrier, Cgroup, CssRef, Limit, Registry};
+use fief_core::{Cgroup, Clock, CssRef, Limit, MonotonicClock, Registry};
 use fief_memory::{
     Candidate, ChargeError, Keeper, LargestVictim, Memory, MemoryBuilder, MemoryCss, VictimPolicy,
 };
@@ -176,7 +176,7 @@ fn a_group_goes_as_a_whole() {
     let parts = ["x", "y"].map(|name| Query::new(&scene, &tenant, name, 30));
     let other = Query::new(&scene, &db, "other", 40);
     tenant_css.set_oom_group(true);
-    parts[0].css.set_oom_group(true); // the highest counts
+    parts.iter().for_each(|part| part.css.set_oom_group(true)); // the highest counts
     other.css.set_priority(1);
     let all = [&parts[0], &parts[1], &other];
     let mut waiters = all.map(|query| Waiter::new(query.css.charge(10)));
@@ -462,13 +462,40 @@ fn threads_that_all_wait_are_freed_by_the_keeper() {
 
 #[test]
 fn a_controller_that_is_gone_leaves_no_keeper() {
+    struct Counted(MonotonicClock, Arc<AtomicU32>);
+    impl Clock for Counted {
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+    }
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicU32::new(0));
+    let clock = Counted(MonotonicClock::new(), Arc::clone(&dropped));
     let registry = Registry::new();
-    let memory = Memory::builder().barrier(Barrier::Auto).build();
-    let memory = registry.register(memory).unwrap();
+    let memory = registry.register(Memory::builder().clock(Arc::new(clock)).build()).unwrap();
     let root = memory.root().unwrap();
     root.set_max(Limit::At(1));
-    let error =
-        root.charge_blocking(1, None).and_then(|()| root.charge_blocking(1, Some(Duration::ZERO)));
-    assert!(matches!(error, Err(ChargeError::DeadlinePassed(_))), "{error:?}");
+    root.charge_blocking(1, None).unwrap();
+    let error = root.charge_blocking(1, Some(Duration::from_millis(1))).unwrap_err();
+    assert!(matches!(error, ChargeError::DeadlinePassed(_)), "the keeper was there: {error}");
     root.uncharge(1);
+    drop((error, root, memory, registry));
+    let end = Instant::now() + Duration::from_secs(30);
+    while dropped.load(Ordering::SeqCst) == 0 || keepers() > 0 {
+        assert!(Instant::now() < end, "somebody keeps the controller");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How many keepers there are in this process, those of other tests included.
+fn keepers() -> usize {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let names = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|name| name.trim_end() == "fief-memory").count()
 }

@@ -251,27 +251,28 @@ fn what_is_freed_on_another_thread_wakes_a_waiter() {
         let (a, top) = scene.limited("a", 1 << 20);
         let (_, css) = scene.group(Some(&a), "b");
         let (charged, waited) = (Meeting::new(2), Meeting::new(2));
+        // So much is left that a thread would keep what it frees for what it charges next.
+        let left = 64 << 10;
         thread::scope(|scope| {
             let other = scope.spawn(|| {
-                // What this thread frees is charged ahead by it from here on.
                 css.try_charge(64).unwrap();
-                let rest = (1 << 20) - css.current();
-                css.try_charge(rest).unwrap();
-                css.uncharge(rest);
                 charged.wait();
                 waited.wait();
                 css.uncharge(64);
             });
             charged.wait();
-            // More than is left beside the 64 bytes.
-            let mut waiter = Waiter::new(css.charge((1 << 20) - 63));
+            css.try_charge((1 << 20) - left - 64).unwrap();
+            let mut waiter = Waiter::new(css.charge(left + 64));
             assert!(!waiter.run());
             waited.wait();
             other.join().unwrap();
             assert!(waiter.has_it());
         });
-        css.uncharge((1 << 20) - 63);
+        css.uncharge(1 << 20);
         assert_eq!((css.current(), top.current()), (0, 0));
+        css.try_charge(64).unwrap();
+        assert!(css.current() > 64, "charged ahead again, as nobody waits");
+        css.uncharge(64);
     }
 }
 
