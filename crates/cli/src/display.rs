@@ -11,6 +11,7 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use crate::{
     output::Output,
     tour::{
+        memory::{Changed, Usage},
         schedule,
         stage::{ByTenant, Stage, Who},
         tree::{Bound, Killed},
@@ -34,6 +35,7 @@ struct Live {
     lines: MultiProgress,
     time: ProgressBar,
     tenants: ByTenant<ProgressBar>,
+    memory: ProgressBar,
     notices: ProgressBar,
     trees: ProgressBar,
 }
@@ -96,17 +98,19 @@ impl<'a> Display<'a> {
             self.next += self.apart;
         }
         let paces = Who::ALL.map(|who| self.pace(who, now));
+        let memory = Usage::of(self.stage);
         let notices = self.notices();
         let whereabouts = self.whereabouts();
         let since = now - self.start;
         match &self.live {
-            Some(live) => live.draw(since, paces, notices, &whereabouts),
+            Some(live) => live.draw(since, paces, memory, (notices, &whereabouts)),
             None => {
                 let [first, others @ ..] = paces;
                 output.line(format_args!("{}  {first}", Seconds(since)));
                 for pace in others {
                     output.line(format_args!("{:9}{pace}", ""));
                 }
+                output.line(format_args!("{:9}{memory}", ""));
                 output.line(format_args!("{:9}{notices}", ""));
                 output.line(format_args!("{:9}{whereabouts}", ""));
             }
@@ -168,17 +172,17 @@ impl Live {
         let time = ProgressBar::new(seconds * 1000).with_style(style("[{bar:50}] {msg}"));
         let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
         let tenants = Who::ALL.map(|_| line());
-        let (notices, trees) = (line(), line());
+        let (memory, notices, trees) = (line(), line(), line());
         let time = lines.insert(0, time);
-        Self { lines, time, tenants, notices, trees }
+        Self { lines, time, tenants, memory, notices, trees }
     }
 
     fn draw(
         &self,
         since: Duration,
         paces: ByTenant<Pace>,
-        notices: Notices,
-        whereabouts: &Whereabouts,
+        memory: Usage,
+        (notices, whereabouts): (Notices, &Whereabouts),
     ) {
         let total = self.time.length().unwrap_or_default() / 1000;
         self.time.set_position(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
@@ -186,6 +190,7 @@ impl Live {
         for (line, pace) in self.tenants.iter().zip(paces) {
             line.set_message(pace.to_string());
         }
+        self.memory.set_message(memory.to_string());
         self.notices.set_message(notices.to_string());
         self.trees.set_message(whereabouts.to_string());
     }
@@ -202,6 +207,27 @@ impl fmt::Display for Pace {
             HumanCount(self.references).to_string(),
             self.groups,
         )
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { all, analytics: (analytics, of), backup } = *self;
+        let [analytics, of, backup, all] = [analytics, of, backup, all].map(Size);
+        write!(
+            f,
+            "{:10} {:>9} used: {analytics} of {of} analytics, {backup} backup",
+            "memory",
+            all.to_string(),
+        )
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, from, to, used } = self;
+        let [from, to, used] = [*from, *to, *used].map(Size);
+        write!(f, "memory.max of {path}: {from} -> {to}, with {used} in use")
     }
 }
 
@@ -229,8 +255,8 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "queries and inflight bound to by-tenant, with {} tasks at work\n\
-             {:9}in its {} groups, in {:.1} ms",
+            "queries, inflight and memory bound to by-tenant, with {} tasks at\n\
+             {:9}work in its {} groups, in {:.1} ms",
             self.tasks,
             "",
             self.groups,
@@ -264,6 +290,22 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// A number of bytes, in three digits and eight columns at most.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut size, mut units) = (self.0 as f64, ["B", "KiB", "MiB", "GiB", "TiB"].into_iter());
+        let mut unit = units.next().unwrap_or_default();
+        while size >= 999.5 {
+            let Some(next) = units.next() else { break };
+            (size, unit) = (size / 1024.0, next);
+        }
+        let digits = usize::from(size < 9.95 && unit != "B");
+        write!(f, "{size:.digits$} {unit}")
+    }
+}
+
 /// `count` in `seconds`, as a rate; 0 if no time passed.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for display")]
 pub(crate) fn per_second(count: u64, seconds: f64) -> u64 {
@@ -290,6 +332,9 @@ mod tests {
         assert!(notices.to_string().len() <= 80 - 9, "{notices}");
         let whereabouts = Whereabouts { tree: Some("by-tenant".to_owned()), rebinds: 99_999_999 };
         assert!(whereabouts.to_string().len() <= 80 - 9, "{whereabouts}");
+        let most = 999 << 20;
+        let memory = Usage { all: most, analytics: (most, most), backup: most };
+        assert!(memory.to_string().len() <= 80 - 9, "{memory}");
     }
 
     #[test]
@@ -302,9 +347,26 @@ mod tests {
             took: Duration::from_millis(12_345),
         };
         let bound = Bound { tasks: 99_999, groups: 99_999, took: Duration::from_millis(12_345) };
+        let changed = Changed {
+            path: "/analytics".to_owned(),
+            from: 999 << 20,
+            to: 999 << 20,
+            used: 999 << 20,
+        };
+        assert!(changed.to_string().len() <= 80 - 9, "{changed}");
         for line in format!("{}  {killed}\n{bound}", Seconds(Duration::from_secs(3600))).lines() {
             assert!(line.len() <= 80, "{line}");
         }
+    }
+
+    #[test]
+    fn a_size_has_three_digits() {
+        let sizes = [0, 999, 1000, 1024, 10_239, 1_023_000, 1 << 20, 1_234_567_890, u64::MAX];
+        let shown = sizes.map(|size| Size(size).to_string());
+        let expected =
+            ["0 B", "999 B", "1.0 KiB", "1.0 KiB", "10 KiB", "999 KiB", "1.0 MiB", "1.1 GiB"];
+        assert_eq!(shown[..8], expected);
+        assert_eq!(shown[8], "16777216 TiB");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
     },
 };
 
+mod memory;
 mod moves;
 mod verdict;
 
@@ -42,6 +43,7 @@ pub(crate) fn intro(stage: &Stage) -> String {
     let took = stage.input.took.as_secs_f64();
     let (threads, address, seconds) = (stage.options.threads, stage.address, stage.options.seconds);
     let last = USERS - 1;
+    let (all, most) = (HumanBytes(stage.budget.all), HumanBytes(stage.budget.analytics));
     format!(
         "\
 {rows} rows of lineitem ({bytes} as text) and the right answers: {took:.1} s.
@@ -59,12 +61,17 @@ in each of two trees of one shape:
 
 Two controllers count: queries operations and rows, inflight the bytes that are
 held, in a counter with a max. What one keeps for a group is the group's css.
+A third, memory, limits: {all} for all, {most} for analytics.
 Each operation takes references to css on one thread, and another thread drops
 them. At the start the controllers are in no tree.
 
   bound       Soon they are bound to by-tenant, with everybody at work in it.
-  rebound     Then they go from by-tenant to by-plan and back, all the time, as
+  short       From then on large sorts write to files what does not fit into
+              memory, and other queries wait. The limit of analytics is halved
+              and raised again, every second.
+  rebound     The two go from by-tenant to by-plan and back, all the time, as
               one, while groups come and go, always in both trees at once.
+              Memory stays.
   on notice   When their last member and their last reference are gone, release
               agents are told of groups, and remove them strictly: all runs, and
               half of the queries.
@@ -86,13 +93,14 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
     };
     let clock = stage.clock().as_nanos();
     format!(
-        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n\
+        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n{}\n\
          Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
          reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
          at the same moments on the same threads: what is slow there too is the machine.\n\n{}\n{}",
         indented(&tenants(stage, outcome)),
         files(stage),
         notices(stage, &outcome.service),
+        memory::section(stage),
         indented(&latencies(outcome)),
         moves::section(stage, &outcome.moves),
     )
@@ -126,8 +134,10 @@ fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
     };
     row("operations", &|tally| tally.operations.get(), "requests, queries, files");
     row("  a second", &|tally| per_second(tally.operations.get(), seconds), "");
-    row("  cut short", &|tally| tally.interrupted.get(), "by a kill");
-    row("KiB charged", &|tally| tally.charged.get() / 1024, "and given back");
+    row("  cut short", &|tally| tally.interrupted.get(), "by a kill, victims");
+    row("  victims", &|tally| tally.victims.get(), "for want of memory");
+    row("KiB in flight", &|tally| tally.charged.get() / 1024, "and given back");
+    row("KiB of memory", &|tally| tally.reserved.get() / 1024, "reserved, and given back");
     row("references taken", &|tally| tally.taken.get(), "");
     row("references dropped", &|tally| tally.dropped.get(), "on another thread");
     row("groups made", &|tally| tally.groups_made.get(), "in both trees at once");

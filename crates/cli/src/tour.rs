@@ -31,6 +31,7 @@ use crate::{
 pub(crate) mod stage;
 pub(crate) mod controller;
 pub(crate) mod inflight;
+pub(crate) mod memory;
 pub(crate) mod pair;
 pub(crate) mod tree;
 pub(crate) mod audit;
@@ -139,6 +140,7 @@ fn perform(
     });
     let Harvest { latencies, mut moves } = harvest?;
     let ended = run?;
+    stage.buffers.clear();
     audit::finish(stage, &mut moves)?;
     let service = agent::retire(stage, agents, PATIENCE)?;
     for who in Who::ALL {
@@ -153,7 +155,18 @@ fn perform(
 /// What is due in a tour, at its time.
 enum Due {
     Bind,
+    Limit(memory::Turn),
     Kill(Kill),
+}
+
+/// Everything that is due in a tour of `seconds`, in order.
+fn agenda(seconds: u64) -> Vec<(Duration, Due)> {
+    let kills = schedule::kills(seconds).map(|kill| (kill.at, Due::Kill(kill)));
+    let turns = schedule::turns(seconds).map(|(at, turn)| (at, Due::Limit(turn)));
+    let mut agenda: Vec<(Duration, Due)> =
+        iter::once((schedule::bind(seconds), Due::Bind)).chain(kills).chain(turns).collect();
+    agenda.sort_by_key(|(at, _)| *at);
+    agenda
 }
 
 /// Lets the tenants work, binds the controllers and kills tenants on schedule, and shows how they do.
@@ -167,8 +180,7 @@ fn conduct(
     let seconds = stage.options.seconds;
     let end = start + Duration::from_secs(seconds);
     let mut display = Display::new(stage, start);
-    let kills = schedule::kills(seconds).map(|kill| (kill.at, Due::Kill(kill)));
-    let mut agenda = iter::once((schedule::bind(seconds), Due::Bind)).chain(kills).peekable();
+    let mut agenda = agenda(seconds).into_iter().peekable();
     loop {
         let now = Instant::now();
         if output.is_closed() {
@@ -176,6 +188,11 @@ fn conduct(
         }
         match agenda.next_if(|(at, _)| start + *at <= now) {
             Some((_, Due::Bind)) => display.tell(&tree::bind(stage)?, output),
+            Some((_, Due::Limit(turn))) => {
+                if let Some(changed) = memory::turn(stage, turn)? {
+                    display.tell(&changed, output);
+                }
+            }
             Some((_, Due::Kill(kill))) => {
                 display.tell(&tree::kill(stage, kill.who, dropper)?, output);
             }
@@ -210,6 +227,7 @@ fn clear(stage: Stage) -> Result<Option<PathBuf>> {
     }
     stage.queries.unregister()?;
     stage.inflight.unregister()?;
+    stage.memory.unregister()?;
     stage.trees.tenants.destroy()?;
     stage.trees.plans.destroy()?;
     stage.archive.end(stage.options.keep)

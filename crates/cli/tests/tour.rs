@@ -84,10 +84,14 @@ fn a_tour_does_its_work_and_every_check_holds() {
         "  ok      bytes at root = charged ",
         "  ok      bytes held at the root         0\n",
         "  ok      usages that differ, at rest    0 of ",
+        "  ok      memory reserved = given back ",
+        "  ok      memory in use at the root      0\n",
+        "  ok      memory's peak at the root ",
         "  ok      rebinds refused                0 of ",
         "  ok      css changed by a rebind        0 of ",
         "  ok      limits lost by a rebind        0 of ",
         "bound to by-tenant, with ",
+        "memory.max of /analytics: ",
         "/api killed: ",
         "/analytics killed: ",
         "/backup killed: ",
@@ -267,6 +271,27 @@ fn groups_go_both_ways_and_each_notice_is_accounted_for() {
     let (notices, _) = notices.split_once(' ').expect("there is more text");
     let notices: u64 = notices.replace(',', "").parse().expect("a number");
     assert!(notices >= on_notice.iter().sum(), "{text}");
+}
+
+/// The first number of the sentence that begins with `text`.
+fn figure(output: &str, text: &str) -> u64 {
+    let (_, rest) = output.split_once(text).unwrap_or_else(|| panic!("no {text:?} in\n{output}"));
+    let digits: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',').collect();
+    digits.replace(',', "").parse().expect("a number")
+}
+
+#[test]
+fn memory_is_short_and_every_query_comes_to_its_end() {
+    let output = run(&["--seconds", "3", "--threads", "4"]);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    assert!(figure(text, "queries waited ") > 0, "{text}");
+    assert!(figure(text, "to files,\nin ") > 0, "{text}");
+    // Lowered and raised again, each time.
+    assert!(figure(text, "limit of analytics was changed ") >= 4, "{text}");
+    let lowered =
+        text.lines().find(|line| line.contains("memory.max of /analytics: 94 KiB -> 47 KiB"));
+    assert!(lowered.is_some(), "{text}");
 }
 
 /// The names in `directory`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use indicatif::HumanCount;
+use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
     report::Outcome,
@@ -41,7 +41,9 @@ pub(crate) struct Books {
     css_live: u64,
     /// Css whose last reference is gone.
     css_released: u64,
-    /// Css whose state heard that they are released, and whose state was dropped.
+    /// Css of the tour's own two controllers, those that heard that they are released, and those whose state was
+    /// dropped.
+    states_made: u64,
     states_released: u64,
     states_freed: u64,
     /// Rows still charged to the root.
@@ -76,6 +78,18 @@ pub(crate) struct Books {
     bytes_at_root: u64,
     /// Bytes still charged to the root, and how often its counter was found wrong.
     bytes_held: u64,
+    /// Bytes of memory reserved and given back, as the workers know.
+    memory_reserved: u64,
+    memory_given_back: u64,
+    /// Bytes of memory in use at the root: now, at most, and how many there may be.
+    memory_used: u64,
+    memory_peak: u64,
+    memory_max: u64,
+    /// How often somebody was charged more than that, by force.
+    memory_forced: u64,
+    /// Queries that ended as victims, as memory counted them, and as they heard of it.
+    victims: u64,
+    victims_heard: u64,
 }
 
 /// Whether one invariant held.
@@ -97,6 +111,8 @@ impl Books {
         let ledger = stage.queries.subsystem().ledger();
         let root = stage.queries.root();
         let holder = stage.inflight.root();
+        let memory = stage.memory.root();
+        let events = memory.as_ref().map(|css| css.stats().events).unwrap_or_default();
         Self {
             taken: sum(|tally| tally.taken.get()),
             dropped: sum(|tally| tally.dropped.get()),
@@ -113,10 +129,11 @@ impl Books {
             gone: sum(|tally| tally.gone.get()),
             refusals: stats.removals_refused,
             kills: sum(|tally| tally.kills.get()),
-            css_made: ledger.made.get(),
+            css_made: stats.css_created,
             css_freed: stats.css_freed,
             css_live: stats.css_online + stats.css_dying,
             css_released: stats.css_released,
+            states_made: ledger.made.get(),
             states_released: ledger.released.get(),
             states_freed: ledger.freed.get(),
             charged: root.as_ref().map_or(0, |css| css.charged()),
@@ -147,6 +164,14 @@ impl Books {
             bytes_given_back: sum(|tally| tally.given_back.get()),
             bytes_at_root: holder.as_ref().map_or(0, |css| css.ever()),
             bytes_held: holder.as_ref().map_or(0, |css| css.current()),
+            memory_reserved: sum(|tally| tally.reserved.get()),
+            memory_given_back: sum(|tally| tally.unreserved.get()),
+            memory_used: memory.as_ref().map_or(0, |css| css.current()),
+            memory_peak: memory.as_ref().map_or(0, |css| css.peak()),
+            memory_max: stage.budget.all,
+            memory_forced: events.force_over_max,
+            victims: events.oom_kill,
+            victims_heard: sum(|tally| tally.victims.get()),
         }
     }
 }
@@ -160,6 +185,8 @@ impl Books {
         let acted_on = self.groups_on_notice + self.refused + self.gone;
         let notices = [self.groups_on_notice, self.refused + self.gone + self.agent_moot];
         let css = [self.css_freed, self.css_live];
+        // A victim may have gone before its group is killed.
+        let by_memory = self.heard.saturating_sub(self.told);
         vec![
             Verdict::equal("references taken = dropped", self.taken, [self.dropped]),
             Verdict::equal("groups made = removed + live", self.groups_made, groups)
@@ -170,11 +197,12 @@ impl Books {
             Verdict::equal("refusals = kills + agents'", self.refusals, [self.kills, self.refused]),
             Verdict::zero("groups the agents left", self.groups_left),
             Verdict::equal("css made = freed + live roots", self.css_made, css)
-                .and(self.css_live == 2, "more than the roots' are live"),
+                .and(self.css_live == 3, "more than the roots' are live"),
             Verdict::equal("css freed = released", self.css_freed, [self.css_released])
-                .and(self.css_released == self.states_released, "some did not hear it")
-                .and(self.css_freed == self.states_freed, "some states were not dropped"),
-            Verdict::equal("members killed = who heard it", self.told, [self.heard]),
+                .and(self.states_made == self.states_released + 2, "some did not hear it")
+                .and(self.states_made == self.states_freed + 2, "some states were not dropped"),
+            Verdict::equal("members killed = who heard it", self.told, [self.heard - by_memory])
+                .and(by_memory <= self.victims, "more heard it"),
             Verdict::zero("members left", self.members_live),
             Verdict::zero("rows charged to the root", self.charged),
             Verdict::zero("css freed with a charge", self.freed_charged),
@@ -197,6 +225,16 @@ impl Books {
             Verdict::zero("css changed by a rebind", self.css_changed)
                 .of(self.css_compared, "compared"),
             Verdict::zero("limits lost by a rebind", self.limits_lost).of(self.limits_read, "read"),
+            Verdict::equal(
+                "memory reserved = given back",
+                self.memory_reserved,
+                [self.memory_given_back],
+            ),
+            Verdict::zero("memory in use at the root", self.memory_used),
+            Verdict::most("memory's peak at the root", self.memory_peak, self.memory_max)
+                .unless(self.memory_forced > 0, "by force"),
+            Verdict::zero("victims nobody chose", self.victims_heard.saturating_sub(self.victims))
+                .of(self.victims_heard, ""),
             Verdict::zero("panics in the controllers", self.panics),
         ]
     }
@@ -215,6 +253,20 @@ impl Verdict {
     /// Claims that there is none of something.
     fn zero(claim: &'static str, count: u64) -> Self {
         Self { holds: count == 0, claim, figures: HumanCount(count).to_string() }
+    }
+
+    /// Claims that a figure is not above its bound.
+    fn most(claim: &'static str, figure: u64, bound: u64) -> Self {
+        let figures = format!("{} of {}", HumanBytes(figure), HumanBytes(bound));
+        Self { holds: figure <= bound, claim, figures }
+    }
+
+    /// Lets the claim hold if something is so that accounts for it.
+    fn unless(self, excuse: bool, why: &str) -> Self {
+        if self.holds || !excuse {
+            return self;
+        }
+        Self { holds: true, figures: format!("{}, {why}", self.figures), ..self }
     }
 
     /// Claims one thing more, and says what is `wrong` if it is not so.
@@ -259,10 +311,11 @@ mod tests {
         gone: 1,
         refusals: 3,
         kills: 2,
-        css_made: 10,
-        css_freed: 8,
-        css_live: 2,
-        css_released: 8,
+        css_made: 15,
+        css_freed: 12,
+        css_live: 3,
+        css_released: 12,
+        states_made: 10,
         states_released: 8,
         states_freed: 8,
         charged: 0,
@@ -273,7 +326,7 @@ mod tests {
         checked: 5,
         wrong: 0,
         told: 3,
-        heard: 3,
+        heard: 4,
         members_live: 0,
         panics: 0,
         is_early: false,
@@ -289,6 +342,14 @@ mod tests {
         bytes_given_back: 4_096,
         bytes_at_root: 4_096,
         bytes_held: 0,
+        memory_reserved: 8_192,
+        memory_given_back: 8_192,
+        memory_used: 0,
+        memory_peak: 1_024,
+        memory_max: 1_024,
+        memory_forced: 0,
+        victims: 2,
+        victims_heard: 2,
     };
 
     fn broken(books: Books) -> Vec<&'static str> {
@@ -300,6 +361,7 @@ mod tests {
     fn sound_books_have_no_broken_claim() {
         assert_eq!(broken(SOUND), [""; 0]);
         assert_eq!(broken(Books { rebinds: 0, is_early: true, ..SOUND }), [""; 0]);
+        assert_eq!(broken(Books { memory_peak: 1_025, memory_forced: 1, ..SOUND }), [""; 0]);
     }
 
     #[test]
@@ -315,12 +377,14 @@ mod tests {
             (Books { agent_told: 5, ..SOUND }, "notices = removed + in use"),
             (Books { refusals: 2, ..SOUND }, "refusals = kills + agents'"),
             (Books { groups_left: 1, ..SOUND }, "groups the agents left"),
-            (Books { css_made: 11, ..SOUND }, "css made = freed + live roots"),
-            (Books { css_made: 11, css_live: 3, ..SOUND }, "css made = freed + live roots"),
-            (Books { css_released: 7, ..SOUND }, "css freed = released"),
+            (Books { css_made: 16, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_made: 16, css_live: 4, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_released: 11, ..SOUND }, "css freed = released"),
             (Books { states_released: 7, ..SOUND }, "css freed = released"),
             (Books { states_freed: 7, ..SOUND }, "css freed = released"),
+            (Books { states_made: 11, ..SOUND }, "css freed = released"),
             (Books { heard: 2, ..SOUND }, "members killed = who heard it"),
+            (Books { heard: 6, ..SOUND }, "members killed = who heard it"),
             (Books { members_live: 1, ..SOUND }, "members left"),
             (Books { charged: u64::MAX, ..SOUND }, "rows charged to the root"),
             (Books { freed_charged: 1, ..SOUND }, "css freed with a charge"),
@@ -338,6 +402,10 @@ mod tests {
             (Books { bytes_given_back: 4_095, ..SOUND }, "bytes charged = given back"),
             (Books { bytes_at_root: 4_095, ..SOUND }, "bytes at root = charged"),
             (Books { bytes_held: 1, ..SOUND }, "bytes held at the root"),
+            (Books { memory_given_back: 8_191, ..SOUND }, "memory reserved = given back"),
+            (Books { memory_used: 1, ..SOUND }, "memory in use at the root"),
+            (Books { memory_peak: 1_025, ..SOUND }, "memory's peak at the root"),
+            (Books { victims_heard: 3, ..SOUND }, "victims nobody chose"),
         ];
         for (books, claim) in cases {
             assert_eq!(broken(books), [claim], "{books:?}");
@@ -352,9 +420,9 @@ mod tests {
         assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 5 + 4 + 0");
         assert_eq!(lines[15], "  ok      wrong answers and files        0 of 5 compared");
 
-        let verdict = &Books { css_made: 11, css_live: 3, ..SOUND }.verdicts()[5];
+        let verdict = &Books { css_made: 16, css_live: 4, ..SOUND }.verdicts()[5];
         let line =
-            "  BROKEN  css made = freed + live roots  11 = 8 + 3; more than the roots' are live";
+            "  BROKEN  css made = freed + live roots  16 = 12 + 4; more than the roots' are live";
         assert_eq!(verdict.to_string(), line);
     }
 
@@ -363,6 +431,8 @@ mod tests {
         // An hour at ten gigabytes a second.
         let most = 36_000_000_000_000;
         let books = Books { counted: [most; 3], done: [most; 3], ..SOUND };
+        let books = Books { memory_reserved: most, memory_given_back: most, ..books };
+        let books = Books { memory_peak: most, memory_max: most, ..books };
         for verdict in books.verdicts() {
             assert!(verdict.to_string().len() <= 80, "{verdict}");
         }

@@ -99,7 +99,7 @@ pub(crate) fn finish(stage: &Stage, moves: &mut Moves) -> Result<()> {
     Ok(())
 }
 
-fn compare(stage: &Stage, shown: u64, charged: u64) {
+pub(crate) fn compare(stage: &Stage, shown: u64, charged: u64) {
     stage.audited.add(1);
     stage.misread.add(u64::from(shown != charged));
 }

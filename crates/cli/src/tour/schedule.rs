@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::tour::stage::Who;
+use crate::tour::{memory::Turn, stage::Who};
 
 /// A tenant to be killed, at a time after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,18 @@ pub(crate) fn act(start: Instant, seconds: u64) -> Act {
     let run = Duration::from_secs(seconds);
     let (from, to) = (start + run * 3 / 10, start + run * 9 / 10);
     Act { from, to, window: ((to - from) / WINDOWS).max(SHORTEST) }
+}
+
+/// When the limit of tenant `analytics` changes, in a tour of `seconds`: from the time between the bind and the
+/// first kill on it is halved for a quarter of every second.
+pub(crate) fn turns(seconds: u64) -> impl Iterator<Item = (Duration, Turn)> {
+    let from = bind(seconds) * 4 / 3;
+    let each = Duration::from_secs(1);
+    let starts =
+        (0..u32::try_from(seconds).unwrap_or(u32::MAX)).map(move |second| from + each * second);
+    starts
+        .flat_map(move |at| [(at, Turn::Squeeze), (at + each / 4, Turn::Ease)])
+        .filter(move |(at, _)| *at < Duration::from_secs(seconds))
 }
 
 /// How far apart the figures of a run are printed: a second, or more if the run is long.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use fief_core::Controller;
+use fief_memory::Memory;
 
 use crate::{
     options::TourOptions,
@@ -16,12 +17,14 @@ use crate::{
         gate::Gate,
         inflight::InFlight,
         lookup::Windows,
+        memory::Budget,
         pair::Trees,
         sample::{self, Sampler},
         tally::Tally,
     },
     workload::{
         archive::Archive,
+        buffers::Buffers,
         data::Lineitem,
         query::{Answer, Query},
     },
@@ -63,8 +66,11 @@ pub(crate) struct Stage {
     pub(crate) trees: Trees,
     pub(crate) queries: Controller<Queries>,
     pub(crate) inflight: Controller<InFlight>,
+    pub(crate) memory: Controller<Memory>,
+    pub(crate) budget: Budget,
     pub(crate) input: Input,
     pub(crate) archive: Archive,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) address: SocketAddr,
     pub(crate) options: TourOptions,
     /// Raised when the time is up: whoever asks for work stops asking.
@@ -144,12 +150,19 @@ impl Stage {
         let queries = trees.registry.register(Queries::default())?;
         let inflight = InFlight::new(queries.subsystem().ledger());
         let inflight = trees.registry.register(inflight)?;
+        let memory = trees.registry.register(Memory::new())?;
+        let budget = Budget::of(input.data.len());
+        let tenants = ByTenant::<Tenant>::default();
+        let buffers = Buffers::new(&tenants[Who::Backup as usize].tally);
         Ok(Self {
             trees,
             queries,
             inflight,
+            memory,
+            budget,
             input,
             archive,
+            buffers,
             address,
             options,
             ending: Flag::default(),
@@ -158,7 +171,7 @@ impl Stage {
             audited: Count::default(),
             misread: Count::default(),
             windows: Windows::default(),
-            tenants: Default::default(),
+            tenants,
             clock: sample::clock_overhead(),
             yardstick: Arc::default(),
         })

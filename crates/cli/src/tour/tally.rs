@@ -22,6 +22,23 @@ pub(crate) struct Tally {
     /// Bytes charged while they are read, and those given back.
     pub(crate) charged: Count,
     pub(crate) given_back: Count,
+    /// Bytes of memory reserved, and those given back.
+    pub(crate) reserved: Count,
+    pub(crate) unreserved: Count,
+    /// How often somebody waited for memory.
+    pub(crate) waits: Count,
+    /// How often a query wrote what it had to a file, how often because it was asked to, and how many bytes.
+    pub(crate) spills: Count,
+    pub(crate) asked: Count,
+    pub(crate) spilled: Count,
+    /// Queries that were chosen to end, as nobody could go on.
+    pub(crate) victims: Count,
+    /// Files compared with the last one of the same rows.
+    pub(crate) compared: Count,
+    /// Bytes of buffers dropped because others needed the memory.
+    pub(crate) given_way: Count,
+    /// How often the limit was changed.
+    pub(crate) limits_changed: Count,
     /// References taken.
     pub(crate) taken: Count,
     /// References dropped, on another thread.

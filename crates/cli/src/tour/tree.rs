@@ -10,7 +10,7 @@ use crate::tour::{
     audit::Held,
     dropper::Batch,
     gate::Generation,
-    operation,
+    memory, operation,
     pair::Pair,
     stage::{Stage, Who},
 };
@@ -55,6 +55,7 @@ pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
     };
     let group = make(&stage.trees.root(), [who.name(), who.plan()])?;
     set_limit(&group, who)?;
+    memory::settle(stage, who, &group)?;
     let users = match who {
         Who::Api => 0..USERS,
         Who::Analytics | Who::Backup => 0..0,
@@ -80,7 +81,7 @@ pub(crate) fn enter(stage: &Stage, who: Who, task: &Task, groups: &Pair) -> Resu
     Ok(())
 }
 
-/// Binds both controllers to the tree by tenant in one step, with everybody at work in it, and limits
+/// Binds all controllers to the tree by tenant in one step, with everybody at work in it, and limits
 /// the tenants.
 ///
 /// # Errors
@@ -88,12 +89,14 @@ pub(crate) fn enter(stage: &Stage, who: Who, task: &Task, groups: &Pair) -> Resu
 /// Those of the registry.
 pub(crate) fn bind(stage: &Stage) -> Result<Bound> {
     let tops = stage.tops.lock();
+    memory::limit_all(stage)?;
     let start = Instant::now();
-    stage.trees.tenants.remount(&[&stage.queries, &stage.inflight])?;
+    stage.trees.tenants.remount(&[&stage.queries, &stage.inflight, &stage.memory])?;
     let took = start.elapsed();
     for who in Who::ALL {
         if let Some(generation) = stage.tenant(who).gate.generation() {
             set_limit(&generation.group, who)?;
+            memory::settle(stage, who, &generation.group)?;
         }
     }
     drop(tops);
@@ -138,6 +141,9 @@ pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<K
     let keep = Held::take(stage, who, vec![group.clone()]);
     let members = u64::try_from(group.tenant.kill()?)?;
     tenant.gate.wait_until_empty();
+    if who == Who::Backup {
+        stage.buffers.clear();
+    }
 
     let held = Held::take(stage, who, group.descendants_post(&stage.trees));
     let outlived = u64::try_from(held.len())?;
@@ -145,6 +151,7 @@ pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<K
     flush(dropper)?;
     // Nobody works here, and all that was charged is given back, but for what we hold.
     held.audit(stage)?;
+    memory::audit(stage, held.pairs());
     be_refused(stage, held.pairs())?;
 
     let tops = stage.tops.lock();
@@ -229,7 +236,7 @@ mod tests {
             }
         });
         assert_eq!(stage.trees.registry.stats().removals_refused, 3);
-        assert_eq!((stage.audited.get(), stage.misread.get()), (11, 0));
+        assert_eq!((stage.audited.get(), stage.misread.get()), (22, 0));
         let dropped = Who::ALL.map(|who| stage.tenant(who).tally.dropped.get());
         assert_eq!(dropped, [10, 2, 2]);
     }

@@ -13,6 +13,7 @@ use crate::{
     workload::{
         data::Row,
         worker::{Way, Worker},
+        workspace::Workspace,
     },
 };
 
@@ -58,11 +59,13 @@ fn answer(worker: &mut Worker<'_>, rng: &mut fastrand::Rng) -> Result<()> {
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
     let data = &stage.input.data;
     let mut charged = Ok(());
-    let answer = query.run(data, |rows| {
+    let mut workspace = Workspace::new(stage, task, cancel);
+    let answer = query.run(data, &mut workspace, |rows| {
         let (rows, bytes) = (rows as u64, (rows * size_of::<Row>()) as u64);
         charged = operation.charge(rows, bytes, sampler, lookups);
         charged.is_ok() && !cancel.is_cancelled()
-    });
+    })?;
+    drop(workspace);
     charged?;
     match answer {
         None => tally.interrupted.add(1),

@@ -10,7 +10,7 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, BufWriter, Write},
     ops::Range,
     path::{Path, PathBuf},
@@ -180,6 +180,15 @@ impl Written<'_> {
         }
     }
 
+    /// Returns the bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        fs::read(&self.path).with_context(|| cannot("read from", self.directory))
+    }
+
     /// Gives the file the name of its slice, and returns how many bytes it has.
     ///
     /// # Errors
@@ -242,8 +251,6 @@ const BLOCK_ROWS: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use std::fs;
 
     use crate::workload::data::tests::SMALL;
 

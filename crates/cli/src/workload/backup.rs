@@ -8,7 +8,9 @@ use crate::{
         cancel::Cancel,
         dropper::Batch,
         lookup::Lookups,
+        memory,
         operation::Operation,
+        pair::Pair,
         sample::{Latencies, Sampler},
         stage::{Stage, Who},
     },
@@ -39,13 +41,15 @@ impl<'a> Archivist<'a> {
         self.0.run(|worker, generation| {
             let slice = worker.stage.archive.next_slice(&worker.stage.input.data);
             let name = format!("run-{}", slice.number);
-            worker.in_new_group(generation, &name, Way::OnNotice, |worker| back_up(worker, &slice))
+            worker.in_new_group(generation, &name, Way::OnNotice, |worker| {
+                back_up(worker, &slice, &generation.group)
+            })
         })
     }
 }
 
-/// Writes a file, reads it back, and compares.
-fn back_up(worker: &mut Worker<'_>, slice: &Slice) -> Result<()> {
+/// Writes a file, reads it back, and compares: with the rows, and with the last file of the same rows.
+fn back_up(worker: &mut Worker<'_>, slice: &Slice, payer: &Pair) -> Result<()> {
     let tally = worker.tally();
     let Worker { stage, who, task, cancel, dropper, sampler, lookups } = worker;
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
@@ -54,7 +58,13 @@ fn back_up(worker: &mut Worker<'_>, slice: &Slice) -> Result<()> {
         Some(written) => {
             let text = stage.input.data.text(slice.rows.clone()).unwrap_or_default();
             tally.checked.add(1);
-            if written.read_back()? == Some(Digest::of(text)) {
+            let memory = memory::of(stage, payer);
+            let is_same = match memory {
+                Some(css) => stage.buffers.keep(slice.rows.start, &written.bytes()?, &css),
+                None => None,
+            };
+            tally.compared.add(u64::from(is_same.is_some()));
+            if written.read_back()? == Some(Digest::of(text)) && is_same != Some(false) {
                 tally.written.add(written.keep_as(slice)?);
                 operation.count(text.len() as u64);
             } else {

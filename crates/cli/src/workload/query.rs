@@ -3,12 +3,19 @@
 //! All sums are integers, so that an answer does not depend on the order of the rows: quantities
 //! are whole, prices in hundredths, discounted prices in 10⁻⁴, charged ones in 10⁻⁶. At scale
 //! factor 1 the largest sum is about 2 · 10¹⁷, well inside an `i64`.
+//!
+//! A query works on a copy of each morsel, for which it has to have room; a sort keeps what it reads.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use anyhow::Result;
+
 use crate::{
     sync::Flag,
-    workload::data::{Lineitem, Row},
+    workload::{
+        data::{Lineitem, Row},
+        sort::{Grown, Manner, Patience, Room, Sorted, Sorter},
+    },
 };
 
 /// A query over the rows that were shipped on day `until` or before.
@@ -18,6 +25,8 @@ pub(crate) enum Query {
     GroupBy { until: i32 },
     /// The [`TOP_ROWS`] most expensive rows, the earlier row first among equals.
     Top { until: i32 },
+    /// All rows, in the order of [`Query::Top`].
+    Sort { until: i32, manner: Manner },
 }
 
 /// What a query found.
@@ -25,6 +34,7 @@ pub(crate) enum Query {
 pub(crate) enum Answer {
     Groups(Vec<Group>),
     Top(Vec<Expensive>),
+    Sorted(Sorted),
 }
 
 /// One line of the answer to [`Query::GroupBy`].
@@ -38,12 +48,16 @@ pub(crate) struct Group {
     average_discount: f64,
 }
 
-/// One line of the answer to [`Query::Top`].
+/// One line of the answer to [`Query::Top`], and what is sorted by [`Query::Sort`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Expensive {
     price: Reverse<i64>,
     row: usize,
 }
+
+/// What [`Query::GroupBy`] has found so far.
+#[derive(Debug, Default)]
+struct Groups(Vec<((u8, u8), Sums)>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sums {
@@ -61,70 +75,132 @@ impl Query {
     /// `None` if `stop` is raised meanwhile.
     pub(crate) fn with_answers(data: &Lineitem, stop: &Flag) -> Option<Vec<(Self, Answer)>> {
         let days = (0..CUTOFFS).map(|step| LAST_DAY - 60 - 8 * step);
-        days.flat_map(|until| [Self::GroupBy { until }, Self::Top { until }])
+        let small = days.flat_map(|until| [Self::GroupBy { until }, Self::Top { until }]);
+        let sorts = (0..CUTOFFS).map(|step| Self::Sort {
+            until: LAST_DAY - 60 - DAYS / CUTOFFS * step,
+            manner: if step < LARGE { Manner::Spills } else { Manner::Waits },
+        });
+        small
+            .chain(sorts)
             .map(|query| (!stop.is_raised()).then(|| (query, query.run_plainly(data))))
             .collect()
     }
 
-    /// Runs the query, one morsel of rows after the other.
+    /// Runs the query in `room`, one morsel of rows after the other.
     ///
     /// `go_on` is told of each morsel how many rows it has before it is read; when it returns
     /// `false`, the query stops without an answer.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing and reading files.
     pub(crate) fn run(
         &self,
         data: &Lineitem,
-        mut go_on: impl FnMut(usize) -> bool,
-    ) -> Option<Answer> {
-        let mut read = 0;
-        let mut morsels = data
-            .rows()
-            .chunks(MORSEL_ROWS)
-            .enumerate()
-            .map_while(|(index, rows)| go_on(rows.len()).then_some((index * MORSEL_ROWS, rows)))
-            .inspect(|(_, rows)| read += rows.len());
-        let answer = match *self {
-            Self::GroupBy { until } => Answer::Groups(group_by(&mut morsels, until)),
-            Self::Top { until } => Answer::Top(top(&mut morsels, until)),
-        };
-        (read == data.len()).then_some(answer)
+        room: &mut dyn Room,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Answer>> {
+        match *self {
+            Self::GroupBy { until } => {
+                let mut groups = Groups::default();
+                let is_whole = scan(data, room, go_on, |_, rows| groups.add(rows, until));
+                Ok(is_whole.then(|| Answer::Groups(groups.finish())))
+            }
+            Self::Top { until } => {
+                let mut best = Vec::new();
+                let is_whole = scan(data, room, go_on, |first, rows| {
+                    best.extend(shipped(first, rows, until));
+                    best.sort_unstable();
+                    best.truncate(TOP_ROWS);
+                });
+                Ok(is_whole.then_some(Answer::Top(best)))
+            }
+            Self::Sort { until, manner } => {
+                let sorter = Sorter::new(data.len(), manner, room);
+                Ok(sort(data, sorter, go_on, until)?.map(Answer::Sorted))
+            }
+        }
     }
 
     fn run_plainly(self, data: &Lineitem) -> Answer {
         match self {
             Self::GroupBy { until } => Answer::Groups(group_by_plainly(data.rows(), until)),
-            Self::Top { until } => Answer::Top(top_plainly(data.rows(), until)),
+            Self::Top { until } => {
+                // By reference: `into_iter` would keep the memory of all rows for these few.
+                let sorted = sort_plainly(data.rows(), until);
+                Answer::Top(sorted.iter().take(TOP_ROWS).copied().collect())
+            }
+            Self::Sort { until, .. } => {
+                Answer::Sorted(Sorted::of(sort_plainly(data.rows(), until).into_iter()))
+            }
         }
     }
 }
 
-fn group_by(morsels: &mut dyn Iterator<Item = (usize, &[Row])>, until: i32) -> Vec<Group> {
-    let mut groups: Vec<((u8, u8), Sums)> = Vec::new();
-    for (_, rows) in morsels {
+/// Shows a copy of each morsel to `look`, with the index of its first row; false if it was stopped.
+fn scan(
+    data: &Lineitem,
+    room: &mut dyn Room,
+    mut go_on: impl FnMut(usize) -> bool,
+    mut look: impl FnMut(usize, &[Row]),
+) -> bool {
+    for (first, rows) in morsels(data) {
+        let bytes = size_of_val(rows);
+        if !go_on(rows.len()) || room.grow(bytes, Patience::Wait) != Grown::Granted {
+            return false;
+        }
+        let copy = rows.to_vec();
+        look(first, &copy);
+        drop(copy);
+        room.shrink(bytes);
+    }
+    true
+}
+
+fn sort(
+    data: &Lineitem,
+    mut sorter: Sorter<'_>,
+    mut go_on: impl FnMut(usize) -> bool,
+    until: i32,
+) -> Result<Option<Sorted>> {
+    for (first, rows) in morsels(data) {
+        if !go_on(rows.len()) || !sorter.extend(shipped(first, rows, until))? {
+            return Ok(None);
+        }
+    }
+    sorter.finish()
+}
+
+/// The rows, with the index of the first of each morsel.
+fn morsels(data: &Lineitem) -> impl Iterator<Item = (usize, &[Row])> {
+    let rows = data.len().div_ceil(LEAST_MORSELS).clamp(1, MORSEL_ROWS);
+    data.rows().chunks(rows).enumerate().map(move |(index, morsel)| (index * rows, morsel))
+}
+
+fn shipped(first: usize, rows: &[Row], until: i32) -> impl Iterator<Item = Expensive> {
+    let rows = rows.iter().enumerate().filter(move |(_, row)| row.shipdate <= until);
+    rows.map(move |(offset, row)| Expensive::new(row, first + offset))
+}
+
+impl Groups {
+    fn add(&mut self, rows: &[Row], until: i32) {
         for row in rows.iter().filter(|row| row.shipdate <= until) {
             let key = (row.returnflag, row.linestatus);
-            match groups.iter_mut().find(|(other, _)| *other == key) {
+            match self.0.iter_mut().find(|(other, _)| *other == key) {
                 Some((_, sums)) => sums.add(row),
                 None => {
                     let mut sums = Sums::default();
                     sums.add(row);
-                    groups.push((key, sums));
+                    self.0.push((key, sums));
                 }
             }
         }
     }
-    groups.sort_unstable_by_key(|(key, _)| *key);
-    groups.into_iter().map(|(key, sums)| Group::new(key, sums)).collect()
-}
 
-fn top(morsels: &mut dyn Iterator<Item = (usize, &[Row])>, until: i32) -> Vec<Expensive> {
-    let mut best = Vec::new();
-    for (first, rows) in morsels {
-        let shipped = rows.iter().enumerate().filter(|(_, row)| row.shipdate <= until);
-        best.extend(shipped.map(|(offset, row)| Expensive::new(row, first + offset)));
-        best.sort_unstable();
-        best.truncate(TOP_ROWS);
+    fn finish(mut self) -> Vec<Group> {
+        self.0.sort_unstable_by_key(|(key, _)| *key);
+        self.0.into_iter().map(|(key, sums)| Group::new(key, sums)).collect()
     }
-    best
 }
 
 fn group_by_plainly(rows: &[Row], until: i32) -> Vec<Group> {
@@ -144,13 +220,12 @@ fn group_by_plainly(rows: &[Row], until: i32) -> Vec<Group> {
     groups.into_iter().map(|(key, rows)| Group::new(key, sums(&rows))).collect()
 }
 
-fn top_plainly(rows: &[Row], until: i32) -> Vec<Expensive> {
-    let mut shipped: Vec<(usize, &Row)> =
+fn sort_plainly(rows: &[Row], until: i32) -> Vec<Expensive> {
+    let mut sorted: Vec<(usize, &Row)> =
         rows.iter().enumerate().filter(|(_, row)| row.shipdate <= until).collect();
     // A stable sort keeps the earlier row first among equals.
-    shipped.sort_by_key(|(_, row)| Reverse(row.price));
-    // By reference: `into_iter` would keep the memory of all rows for these few.
-    shipped.iter().take(TOP_ROWS).map(|(index, row)| Expensive::new(row, *index)).collect()
+    sorted.sort_by_key(|(_, row)| Reverse(row.price));
+    sorted.iter().map(|(index, row)| Expensive::new(row, *index)).collect()
 }
 
 impl Sums {
@@ -183,15 +258,47 @@ impl Expensive {
     fn new(row: &Row, index: usize) -> Self {
         Self { price: Reverse(row.price), row: index }
     }
+
+    #[cfg(test)]
+    pub(crate) fn priced(price: i64, row: usize) -> Self {
+        Self { price: Reverse(price), row }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let (price, row) = bytes.split_at_mut(8);
+        price.copy_from_slice(&self.price.0.to_le_bytes());
+        row.copy_from_slice(&(self.row as u64).to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let [price, row] =
+            [&bytes[..8], &bytes[8..]].map(|half| half.try_into().map_or(0, u64::from_le_bytes));
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        Self { price: Reverse(price.cast_signed()), row }
+    }
+
+    /// As many as it has in memory.
+    pub(crate) const BYTES: usize = size_of::<Self>();
 }
 
 /// How many rows [`Query::Top`] returns.
 pub(crate) const TOP_ROWS: usize = 100;
 
-/// How many rows are read between two looks at whether to go on.
+/// The most rows that are read between two looks at whether to go on.
 const MORSEL_ROWS: usize = 4096;
 
+/// A table of fewer rows has this many morsels.
+const LEAST_MORSELS: usize = 32;
+
 const CUTOFFS: i32 = 8;
+
+/// How many of the sorts are of so many rows that they spill.
+const LARGE: i32 = 5;
+
+/// From the first day of a shipment to the last.
+const DAYS: i32 = 2526;
 
 /// 1998-12-01, from which TPC-H Q1 counts back 60 to 120 days, in days since 1970-01-01.
 const LAST_DAY: i32 = 10_561;
@@ -200,14 +307,51 @@ const LAST_DAY: i32 = 10_561;
 mod tests {
     use super::*;
 
-    use crate::workload::data::tests::SMALL;
+    use crate::workload::{
+        data::tests::SMALL,
+        sort::{bytes, tests::Bounded},
+    };
+
+    fn run(query: Query, go_on: impl FnMut(usize) -> bool) -> Option<Answer> {
+        query.run(&SMALL, &mut Bounded::to(usize::MAX), go_on).unwrap()
+    }
 
     #[test]
     fn morsels_give_the_plain_answer() {
         let queries = Query::with_answers(&SMALL, &Flag::default()).unwrap();
-        assert_eq!(queries.len(), 16);
+        assert_eq!(queries.len(), 24);
         for (query, answer) in queries {
-            assert_eq!(query.run(&SMALL, |_| true), Some(answer), "{query:?}");
+            assert_eq!(run(query, |_| true), Some(answer), "{query:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_what_the_largest_sort_needs_is_enough_for_all() {
+        let mut spilled = 0;
+        for (query, answer) in Query::with_answers(&SMALL, &Flag::default()).unwrap() {
+            let mut room = Bounded::to(bytes(SMALL.len()) / 2);
+            let found = query.run(&SMALL, &mut room, |_| true).unwrap();
+            assert_eq!(found, Some(answer), "{query:?}");
+            let may_spill = matches!(query, Query::Sort { manner: Manner::Spills, .. });
+            assert!(may_spill || room.spills == 0, "{query:?}");
+            spilled += room.spilled;
+        }
+        assert!(spilled > 3 * bytes(SMALL.len()), "{spilled}");
+    }
+
+    #[test]
+    fn a_query_without_room_has_no_answer() {
+        for (query, _) in Query::with_answers(&SMALL, &Flag::default()).unwrap() {
+            let mut room = Bounded::to(bytes(1));
+            assert_eq!(query.run(&SMALL, &mut room, |_| true).unwrap(), None, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_its_bytes() {
+        for (price, row) in [(0, 0), (-1, 1), (i64::MAX, usize::MAX), (i64::MIN, 7)] {
+            let entry = Expensive::priced(price, row);
+            assert_eq!(Expensive::from_bytes(entry.to_bytes()), entry);
         }
     }
 
@@ -223,8 +367,7 @@ mod tests {
 
     #[test]
     fn q1_has_its_four_groups() {
-        let Some(Answer::Groups(groups)) =
-            Query::GroupBy { until: LAST_DAY - 90 }.run(&SMALL, |_| true)
+        let Some(Answer::Groups(groups)) = run(Query::GroupBy { until: LAST_DAY - 90 }, |_| true)
         else {
             panic!("not groups");
         };
@@ -239,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_top_is_sorted_and_complete() {
-        let Some(Answer::Top(top)) = Query::Top { until: i32::MAX }.run(&SMALL, |_| true) else {
+        let Some(Answer::Top(top)) = run(Query::Top { until: i32::MAX }, |_| true) else {
             panic!("not rows");
         };
         assert_eq!(top.len(), TOP_ROWS);
@@ -252,7 +395,7 @@ mod tests {
     fn every_row_is_announced_once() {
         let mut rows = 0;
         let query = Query::GroupBy { until: i32::MAX };
-        query.run(&SMALL, |morsel| {
+        run(query, |morsel| {
             rows += morsel;
             true
         });
@@ -261,9 +404,11 @@ mod tests {
 
     #[test]
     fn a_stopped_query_has_no_answer() {
-        for query in [Query::GroupBy { until: i32::MAX }, Query::Top { until: i32::MAX }] {
+        let until = i32::MAX;
+        let sort = Query::Sort { until, manner: Manner::Spills };
+        for query in [Query::GroupBy { until }, Query::Top { until }, sort] {
             let mut morsels = 0;
-            let answer = query.run(&SMALL, |_| {
+            let answer = run(query, |_| {
                 morsels += 1;
                 morsels < 2
             });

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use crossbeam_channel::Sender;
-use fief_core::Task;
+use fief_core::{NotifyError, Task};
 
 use crate::{
     sync::Arc,
@@ -103,7 +103,11 @@ impl<'a> Worker<'a> {
         work(self)?;
 
         if self.cancel.is_cancelled() {
-            return Ok(());
+            // A kill of the tenant removes it; after one for want of memory it is left to the agents.
+            return match pair.set_notify_on_release(true) {
+                Ok(()) | Err(NotifyError::Removed { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
         }
         match way {
             Way::OnNotice => trees.join(&self.task, &generation.group),
