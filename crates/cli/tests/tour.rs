@@ -290,7 +290,7 @@ fn memory_is_short_and_every_query_comes_to_its_end() {
     // Lowered and raised again, each time.
     assert!(figure(text, "limit of analytics was changed ") >= 4, "{text}");
     let lowered =
-        text.lines().find(|line| line.contains("memory.max of /analytics: 94 KiB -> 47 KiB"));
+        text.lines().find(|line| line.contains("memory.max of /analytics: 94 KiB -> 38 KiB"));
     assert!(lowered.is_some(), "{text}");
 }
 

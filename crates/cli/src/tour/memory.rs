@@ -1,8 +1,9 @@
 //! How much memory there is for the tenants, and who may have how much of it.
 //!
 //! `memory` stays in the tree by tenant, wherever the other controllers are. There is less than everybody would
-//! use: the largest sort fits, but two of them do not, and what `backup` keeps for comparing takes the rest. What
-//! tenant `analytics` may have is halved now and then, at work, below what it has.
+//! use: two large sorts do not fit, and what `backup` keeps for comparing takes the rest. What tenant `analytics` may
+//! have is lowered now and then, at work, so far that two sorts that wait for each other may fill it: one of them is
+//! the victim then.
 
 use anyhow::{Context as _, Result};
 use fief_core::{CssRef, Limit};
@@ -73,7 +74,7 @@ impl Budget {
     /// The budget for tenants who work on so many rows.
     pub(crate) fn of(rows: usize) -> Self {
         let sort = sort::bytes(rows) as u64;
-        Self { all: sort * 8 / 5, analytics: sort, squeezed: sort / 2 }
+        Self { all: sort * 8 / 5, analytics: sort, squeezed: sort * 2 / 5 }
     }
 }
 

@@ -46,14 +46,14 @@ pub(crate) fn act(start: Instant, seconds: u64) -> Act {
 }
 
 /// When the limit of tenant `analytics` changes, in a tour of `seconds`: from the time between the bind and the
-/// first kill on it is halved for a quarter of every second.
+/// first kill on it is low for half of every second.
 pub(crate) fn turns(seconds: u64) -> impl Iterator<Item = (Duration, Turn)> {
     let from = bind(seconds) * 4 / 3;
     let each = Duration::from_secs(1);
     let starts =
         (0..u32::try_from(seconds).unwrap_or(u32::MAX)).map(move |second| from + each * second);
     starts
-        .flat_map(move |at| [(at, Turn::Squeeze), (at + each / 4, Turn::Ease)])
+        .flat_map(move |at| [(at, Turn::Squeeze), (at + each / 2, Turn::Ease)])
         .filter(move |(at, _)| *at < Duration::from_secs(seconds))
 }
 

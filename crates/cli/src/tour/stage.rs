@@ -55,8 +55,9 @@ pub(crate) struct Tenant {
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) data: Lineitem,
-    /// Every query with the answer it must give.
+    /// Every query with the answer it must give, but for the sorts.
     pub(crate) queries: Vec<(Query, Answer)>,
+    pub(crate) sorts: Vec<(Query, Answer)>,
     pub(crate) took: Duration,
 }
 
@@ -130,7 +131,9 @@ impl Input {
         let Some(data) = Lineitem::generate(scale, stop) else { return Ok(None) };
         ensure!(u32::try_from(data.len()).is_ok(), "{} rows are too many", data.len());
         let Some(queries) = Query::with_answers(&data, stop) else { return Ok(None) };
-        Ok(Some(Self { data, queries, took: start.elapsed() }))
+        let (sorts, queries) =
+            queries.into_iter().partition(|(query, _)| matches!(query, Query::Sort { .. }));
+        Ok(Some(Self { data, queries, sorts, took: start.elapsed() }))
     }
 }
 

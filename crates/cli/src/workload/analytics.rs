@@ -8,10 +8,11 @@ use crate::{
         dropper::Batch,
         operation::Operation,
         sample::Latencies,
-        stage::{Stage, Who},
+        stage::{Input, Stage, Who},
     },
     workload::{
         data::Row,
+        query::{Answer, Query},
         worker::{Way, Worker},
         workspace::Workspace,
     },
@@ -51,11 +52,18 @@ impl<'a> Analyst<'a> {
     }
 }
 
+/// Chooses a query: a sort, or one of the others, as often.
+fn choose<'a>(input: &'a Input, rng: &mut fastrand::Rng) -> &'a (Query, Answer) {
+    let kinds = [&input.queries, &input.sorts];
+    let queries = kinds[rng.usize(..kinds.len())];
+    &queries[rng.usize(..queries.len())]
+}
+
 /// Computes the answer to some query and checks it.
 fn answer(worker: &mut Worker<'_>, rng: &mut fastrand::Rng) -> Result<()> {
     let tally = worker.tally();
     let Worker { stage, who, task, cancel, dropper, sampler, lookups } = worker;
-    let (query, expected) = &stage.input.queries[rng.usize(..stage.input.queries.len())];
+    let (query, expected) = choose(&stage.input, rng);
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
     let data = &stage.input.data;
     let mut charged = Ok(());

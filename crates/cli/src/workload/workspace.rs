@@ -7,10 +7,9 @@ use std::{fmt, time::Duration};
 
 use anyhow::Result;
 use fief_core::{CssRef, Task};
-use fief_memory::{MemoryCss, Reservation};
+use fief_memory::{ChargeError, MemoryCss, Reservation};
 
 use crate::{
-    sync::thread,
     tour::{
         cancel::Cancel,
         stage::{Stage, Who},
@@ -54,12 +53,23 @@ impl<'a> Workspace<'a> {
         let Some(group) = &mut self.group else { return Grown::Granted };
         self.tally.waits.add(1);
         while !self.cancel.is_cancelled() {
-            if group.memory.grow(bytes).is_ok() {
-                self.tally.reserved.add(bytes);
-                return Grown::Granted;
+            match group.memory.grow_blocking(bytes, Some(LOOK)) {
+                Ok(()) => {
+                    self.tally.reserved.add(bytes);
+                    return Grown::Granted;
+                }
+                // Whoever is killed is looked for now and then.
+                Err(ChargeError::DeadlinePassed(_)) => {}
+                Err(ChargeError::Killed { .. }) => return self.die(),
+                Err(_) => break,
             }
-            thread::sleep(LOOK);
         }
+        Grown::Over
+    }
+
+    /// Ends the query as a victim.
+    fn die(&self) -> Grown {
+        self.tally.victims.add(1);
         Grown::Over
     }
 }
@@ -68,11 +78,13 @@ impl Room for Workspace<'_> {
     fn grow(&mut self, bytes: usize, patience: Patience) -> Grown {
         let Some(group) = &mut self.group else { return Grown::Granted };
         let bytes = bytes as u64;
-        match group.memory.grow(bytes) {
+        // What can be had without waiting: with what others give back at once.
+        match group.memory.grow_blocking(bytes, Some(Duration::ZERO)) {
             Ok(()) => {
                 self.tally.reserved.add(bytes);
                 Grown::Granted
             }
+            Err(ChargeError::Killed { .. }) => self.die(),
             Err(_) if self.cancel.is_cancelled() => Grown::Over,
             Err(_) if patience == Patience::None => Grown::Refused,
             Err(_) => self.wait(bytes),
@@ -121,14 +133,16 @@ impl fmt::Debug for Workspace<'_> {
 }
 
 /// How long to wait before looking whether the query was killed meanwhile.
-const LOOK: Duration = Duration::from_millis(1);
+const LOOK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use std::sync::Barrier;
+
     use crate::{
-        sync::Arc,
+        sync::{Arc, thread},
         tour::{memory, pair::Pair, stage::tests::small_stage, tree},
         workload::{
             query::{Answer, Query},
@@ -159,10 +173,8 @@ mod tests {
     }
 
     fn sorts(stage: &Stage, manner: Manner) -> impl Iterator<Item = &(Query, Answer)> {
-        let queries = stage.input.queries.iter();
-        queries.filter(
-            move |(query, _)| matches!(query, Query::Sort { manner: other, .. } if *other == manner),
-        )
+        let sorts = stage.input.sorts.iter();
+        sorts.filter(move |(query, _)| matches!(query, Query::Sort { manner: other, .. } if *other == manner))
     }
 
     fn limit(stage: &Stage, bytes: u64) {
@@ -206,10 +218,11 @@ mod tests {
 
     #[test]
     fn who_waits_goes_on_when_another_gives_back() {
-        let (stage, task, pair) = stage();
+        let (stage, task, _pair) = stage();
         let cancel = cancel(&stage, &task);
         limit(&stage, 1000);
-        let mut holder = memory::of(&stage, &pair).unwrap().reserve();
+        let other = query(&stage, "other");
+        let mut holder = memory::of(&stage, &other.1).unwrap().reserve();
         holder.grow(600).unwrap();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| {
@@ -229,11 +242,37 @@ mod tests {
     }
 
     #[test]
+    fn one_of_two_that_wait_for_each_other_is_the_victim() {
+        let (stage, task, _pair) = stage();
+        let other = query(&stage, "other");
+        let cancels = [cancel(&stage, &task), cancel(&stage, &other.0)];
+        limit(&stage, 1000);
+        let both = Barrier::new(2);
+        let wait = |task: &Task, cancel: &Cancel| {
+            let mut workspace = Workspace::new(&stage, task, cancel);
+            assert_eq!(workspace.grow(400, Patience::None), Grown::Granted);
+            both.wait();
+            workspace.grow(400, Patience::Wait)
+        };
+        let mut ends = thread::scope(|scope| {
+            let one = scope.spawn(|| wait(&task, &cancels[0]));
+            [wait(&other.0, &cancels[1]), one.join().unwrap()]
+        });
+        ends.sort_unstable_by_key(|end| *end == Grown::Over);
+        assert_eq!(ends, [Grown::Granted, Grown::Over]);
+        let tally = &stage.tenant(Who::Analytics).tally;
+        assert_eq!((tally.victims.get(), tally.reserved.get()), (1, tally.unreserved.get()));
+        let root = stage.memory.root().unwrap();
+        assert_eq!((root.stats().events.oom_kill, root.current()), (1, 0));
+    }
+
+    #[test]
     fn who_is_killed_waits_no_more() {
         let (stage, task, pair) = stage();
         let cancel = cancel(&stage, &task);
         limit(&stage, 1000);
-        let mut holder = memory::of(&stage, &pair).unwrap().reserve();
+        let other = query(&stage, "other");
+        let mut holder = memory::of(&stage, &other.1).unwrap().reserve();
         holder.grow(600).unwrap();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| {
