@@ -67,7 +67,8 @@ them. At the start the controllers are in no tree.
 
   bound       Soon they are bound to by-tenant, with everybody at work in it.
   short       From then on large sorts write to files what does not fit into
-              memory, and other queries wait, or are victims. The limit of
+              memory or others want, and other queries wait, or are victims.
+              What backup keeps for comparing gives way first. The limit of
               analytics is lowered and raised again, every second.
   rebound     The two go from by-tenant to by-plan and back, all the time, as
               one, while groups come and go, always in both trees at once.

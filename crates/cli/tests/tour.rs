@@ -287,6 +287,7 @@ fn memory_is_short_and_every_query_comes_to_its_end() {
     assert!(output.status.success(), "{text}{}", stderr(&output));
     assert!(figure(text, "queries waited ") > 0, "{text}");
     assert!(figure(text, "to files,\nin ") > 0, "{text}");
+    assert!(!text.contains("and gave 0 B back"), "{text}");
     // Lowered and raised again, each time.
     assert!(figure(text, "limit of analytics was changed ") >= 4, "{text}");
     let lowered =

@@ -58,7 +58,7 @@ mod tests {
             count.set(999_999);
         }
         let bytes = 999 << 20;
-        let budget = Budget { all: bytes, analytics: bytes, squeezed: bytes };
+        let budget = Budget { all: bytes, analytics: bytes, squeezed: bytes, piece: bytes };
         let text = format!("{}\n{}", in_use(&budget, bytes), want(&queries, &backup));
         for line in text.lines() {
             assert!(line.len() <= 80, "{line}");

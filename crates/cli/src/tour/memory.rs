@@ -1,15 +1,18 @@
 //! How much memory there is for the tenants, and who may have how much of it.
 //!
 //! `memory` stays in the tree by tenant, wherever the other controllers are. There is less than everybody would
-//! use: two large sorts do not fit, and what `backup` keeps for comparing takes the rest. What tenant `analytics` may
+//! use: two large sorts do not fit, and what `backup` keeps for comparing takes the rest, but gives way. What tenant `analytics` may
 //! have is lowered now and then, at work, so far that two sorts that wait for each other may fill it: one of them is
 //! the victim then.
+
+use std::mem;
 
 use anyhow::{Context as _, Result};
 use fief_core::{CssRef, Limit};
 use fief_memory::MemoryCss;
 
 use crate::{
+    sync::Arc,
     tour::{
         audit,
         pair::Pair,
@@ -27,6 +30,8 @@ pub(crate) struct Budget {
     pub(crate) analytics: u64,
     /// And when it is.
     pub(crate) squeezed: u64,
+    /// The least that is worth writing to a file.
+    pub(crate) piece: u64,
 }
 
 /// What becomes of the limit of tenant `analytics`.
@@ -74,11 +79,11 @@ impl Budget {
     /// The budget for tenants who work on so many rows.
     pub(crate) fn of(rows: usize) -> Self {
         let sort = sort::bytes(rows) as u64;
-        Self { all: sort * 8 / 5, analytics: sort, squeezed: sort * 2 / 5 }
+        Self { all: sort * 8 / 5, analytics: sort, squeezed: sort * 2 / 5, piece: sort / 16 }
     }
 }
 
-/// Sets what `who` may have in its new `group`, if the controller is bound.
+/// Sets what `who` may have in its new `group`, if the controller is bound, and has its buffers give way there.
 ///
 /// # Errors
 ///
@@ -87,11 +92,17 @@ pub(crate) fn settle(stage: &Stage, who: Who, group: &Pair) -> Result<()> {
     if bound(stage).is_none() {
         return Ok(());
     }
-    let Budget { all, analytics, .. } = stage.budget;
     match who {
         Who::Api => {}
-        Who::Analytics => group.tenant.write(MAX, &Limit::At(analytics).to_string())?,
-        Who::Backup => group.tenant.write(MAX, &Limit::At(all - analytics).to_string())?,
+        Who::Analytics => {
+            group.tenant.write(MAX, &Limit::At(stage.budget.analytics).to_string())?;
+        }
+        Who::Backup => {
+            let buffers = Arc::clone(&stage.buffers);
+            let guard = of(stage, group).map(|css| css.add_reclaimer(buffers));
+            let before = mem::replace(&mut *stage.giving_way.lock(), guard);
+            drop(before);
+        }
     }
     Ok(())
 }
@@ -169,7 +180,7 @@ mod tests {
         let stage = stage();
         assert_eq!(turn(&stage, Turn::Squeeze).unwrap(), None);
         tree::bind(&stage).unwrap();
-        let Budget { all, analytics, squeezed } = stage.budget;
+        let Budget { all, analytics, squeezed, .. } = stage.budget;
         assert!(squeezed < analytics && analytics < all);
         assert_eq!(stage.memory.root().unwrap().max(), Limit::At(all));
         let usage = Usage { all: 0, analytics: (0, analytics), backup: 0 };

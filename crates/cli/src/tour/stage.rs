@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use fief_core::Controller;
-use fief_memory::Memory;
+use fief_memory::{Memory, ReclaimerGuard};
 
 use crate::{
     options::TourOptions,
@@ -72,6 +72,8 @@ pub(crate) struct Stage {
     pub(crate) input: Input,
     pub(crate) archive: Archive,
     pub(crate) buffers: Arc<Buffers>,
+    /// Has the buffers asked to give way, in the group that they are charged to.
+    pub(crate) giving_way: Mutex<Option<ReclaimerGuard>>,
     pub(crate) address: SocketAddr,
     pub(crate) options: TourOptions,
     /// Raised when the time is up: whoever asks for work stops asking.
@@ -153,8 +155,9 @@ impl Stage {
         let queries = trees.registry.register(Queries::default())?;
         let inflight = InFlight::new(queries.subsystem().ledger());
         let inflight = trees.registry.register(inflight)?;
-        let memory = trees.registry.register(Memory::new())?;
         let budget = Budget::of(input.data.len());
+        let memory = Memory::builder().spill_floor(budget.piece).build();
+        let memory = trees.registry.register(memory)?;
         let tenants = ByTenant::<Tenant>::default();
         let buffers = Buffers::new(&tenants[Who::Backup as usize].tally);
         Ok(Self {
@@ -166,6 +169,7 @@ impl Stage {
             input,
             archive,
             buffers,
+            giving_way: Mutex::default(),
             address,
             options,
             ending: Flag::default(),

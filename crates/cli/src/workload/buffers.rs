@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, mem};
 
-use fief_memory::{MemoryCss, Reservation};
+use fief_memory::{MemoryCss, Pass, ReclaimCx, Reclaimed, Reclaimer, Reservation};
 
 use crate::{
     sync::{Arc, Mutex},
@@ -67,7 +67,7 @@ impl Buffers {
 
     /// How many bytes are kept, and charged.
     pub(crate) fn bytes(&self) -> u64 {
-        self.kept.lock().iter().map(|buffer| buffer.memory.used()).sum()
+        bytes_of(&self.kept.lock())
     }
 
     fn take(&self, at: (usize, usize)) -> Option<Buffer> {
@@ -84,6 +84,33 @@ impl Buffers {
         self.tally.unreserved.add(freed);
         freed
     }
+}
+
+impl Reclaimer for Buffers {
+    fn pass(&self) -> Pass {
+        Pass::Benign
+    }
+
+    fn reclaimable(&self) -> u64 {
+        self.kept.try_lock().map_or(0, |kept| bytes_of(&kept))
+    }
+
+    fn reclaim(&self, want: u64, _: &ReclaimCx<'_>) -> Reclaimed {
+        let mut freed = 0;
+        while freed < want {
+            let Some(mut kept) = self.kept.try_lock() else { break };
+            let Some(oldest) = kept.pop_front() else { break };
+            // Nothing is freed or given back under the lock.
+            drop(kept);
+            freed += self.drop_one(oldest);
+        }
+        self.tally.given_way.add(freed);
+        Reclaimed::Done(freed)
+    }
+}
+
+fn bytes_of(kept: &VecDeque<Buffer>) -> u64 {
+    kept.iter().map(|buffer| buffer.memory.used()).sum()
 }
 
 /// How large a piece is at most, in bytes.
@@ -136,6 +163,22 @@ mod tests {
             assert_eq!(buffers.keep(0, &file, css), Some(false));
             buffers.clear();
             assert_eq!((css.current(), tally.reserved.get()), (0, tally.unreserved.get()));
+        });
+    }
+
+    #[test]
+    fn the_oldest_give_way_to_others() {
+        with_buffers(|css, buffers, tally| {
+            let buffers_asked = Arc::clone(buffers);
+            let asked = css.add_reclaimer(buffers_asked);
+            assert_eq!(buffers.keep(0, &[1; 3 * PIECE], css), None);
+            let piece = PIECE as u64;
+            css.set_max(Limit::At(2 * piece));
+            assert_eq!((buffers.bytes(), tally.given_way.get()), (2 * piece, piece));
+            // The first is not there to be compared.
+            assert_eq!(buffers.keep(0, &[2; PIECE], css), None);
+            assert_eq!(buffers.keep(0, &[1; 3 * PIECE], css), Some(true));
+            drop(asked);
         });
     }
 

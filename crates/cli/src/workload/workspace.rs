@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use anyhow::Result;
 use fief_core::{CssRef, Task};
-use fief_memory::{ChargeError, MemoryCss, Reservation};
+use fief_memory::{ChargeError, MemoryCss, Reservation, SpillOptions, SpillTicket, Spiller};
 
 use crate::{
     tour::{
@@ -33,6 +33,10 @@ pub(crate) struct Workspace<'a> {
 /// What a query has in its group.
 struct Group {
     memory: Reservation,
+    /// Says what can be spilled; made when there is something.
+    spiller: Option<Spiller>,
+    ticket: Option<SpillTicket>,
+    css: CssRef<MemoryCss>,
 }
 
 impl<'a> Workspace<'a> {
@@ -44,7 +48,8 @@ impl<'a> Workspace<'a> {
             guard.task_css(&stage.memory, task)?.try_get_online()
         };
         let css = stage.memory.hierarchy().and_then(|_| css());
-        let group = css.map(|css: CssRef<MemoryCss>| Group { memory: css.reserve() });
+        let group =
+            css.map(|css| Group { memory: css.reserve(), spiller: None, ticket: None, css });
         Self { stage, tally, cancel, group }
     }
 
@@ -97,10 +102,17 @@ impl Room for Workspace<'_> {
         }
     }
 
-    fn offer(&mut self, _bytes: usize) {}
+    fn offer(&mut self, bytes: usize) {
+        if let Some(group) = &mut self.group {
+            let spiller = &mut group.spiller;
+            let make = || group.css.spiller(SpillOptions::new());
+            spiller.get_or_insert_with(make).set_spillable(bytes as u64);
+        }
+    }
 
     fn is_wanted(&self) -> bool {
-        false
+        let spiller = self.group.as_ref().and_then(|group| group.spiller.as_ref());
+        spiller.is_some_and(|spiller| spiller.requested() > 0)
     }
 
     fn is_over(&self) -> bool {
@@ -108,12 +120,18 @@ impl Room for Workspace<'_> {
     }
 
     fn begin_spill(&mut self) -> Result<Spool> {
+        if let Some(group) = &mut self.group {
+            group.ticket = group.spiller.as_ref().and_then(Spiller::try_next);
+        }
         Spool::begin(self.stage.archive.path())
     }
 
     fn end_spill(&mut self, bytes: usize) {
         self.tally.spills.add(1);
         self.tally.spilled.add(bytes as u64);
+        if let Some(group) = &mut self.group {
+            self.tally.asked.add(u64::from(group.ticket.take().is_some()));
+        }
     }
 }
 
@@ -239,6 +257,28 @@ mod tests {
             assert_eq!(waiting.join().unwrap(), Grown::Granted);
             assert_eq!((tally.reserved.get(), tally.unreserved.get()), (500, 500));
         });
+    }
+
+    #[test]
+    fn a_sort_spills_when_its_limit_is_lowered_under_it() {
+        let (stage, task, pair) = stage();
+        let cancel = cancel(&stage, &task);
+        let (query, answer) = sorts(&stage, Manner::Spills).last().unwrap();
+        let mut workspace = Workspace::new(&stage, &task, &cancel);
+        let used = || memory::of(&stage, &pair).unwrap().current();
+        let (max, mut lowered) = (stage.budget.analytics / 4, false);
+        let found = query.run(&stage.input.data, &mut workspace, |_| {
+            if used() > max && !lowered {
+                limit(&stage, max);
+                lowered = true;
+            } else if lowered {
+                assert!(used() <= max, "{} of {max}", used());
+            }
+            true
+        });
+        assert_eq!(found.unwrap().as_ref(), Some(answer));
+        let tally = &stage.tenant(Who::Analytics).tally;
+        assert!(lowered && tally.asked.get() > 0, "{tally:?}");
     }
 
     #[test]
