@@ -1,9 +1,9 @@
 //! How much memory there is for the tenants, and who may have how much of it.
 //!
 //! `memory` stays in the tree by tenant, wherever the other controllers are. There is less than everybody would
-//! use: two large sorts do not fit, and what `backup` keeps for comparing takes the rest, but gives way. What tenant `analytics` may
-//! have is lowered now and then, at work, so far that two sorts that wait for each other may fill it: one of them is
-//! the victim then.
+//! use: two large sorts do not fit, and what `backup` keeps for comparing takes the rest, but gives way. What tenant
+//! `analytics` may have is lowered now and then, at work, so far that two sorts that wait for each other may fill
+//! it: one of them is the victim then.
 
 use std::mem;
 

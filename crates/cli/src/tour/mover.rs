@@ -119,8 +119,18 @@ impl Moves {
                 Err(ReadFileError::Removed { .. }) => continue,
                 read => matches!(read, Err(ReadFileError::Unknown(_))),
             };
+            // Memory is where it was, whatever is moved.
+            let stays = match (tenant.read(STAYING), plan.read(STAYING)) {
+                (Err(ReadFileError::Removed { .. }), _)
+                | (_, Err(ReadFileError::Removed { .. })) => {
+                    continue;
+                }
+                (in_tenants, in_plans) => {
+                    in_tenants.is_ok() && matches!(in_plans, Err(ReadFileError::Unknown(_)))
+                }
+            };
             self.limits_read += 1;
-            self.limits_lost += u64::from(!(found && is_gone));
+            self.limits_lost += u64::from(!(found && is_gone && stays));
         }
     }
 
@@ -230,6 +240,9 @@ pub(crate) fn run(
 
 /// The file that is read to see where a controller is.
 const LIMIT: &str = "inflight.max";
+
+/// And the file of the controller that stays in the tree by tenant.
+const STAYING: &str = "memory.max";
 
 #[cfg(test)]
 mod tests {

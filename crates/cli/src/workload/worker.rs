@@ -124,3 +124,42 @@ impl<'a> Worker<'a> {
         &self.stage.tenant(self.who).tally
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use fief_core::Event;
+
+    use crate::tour::{agent, stage::tests::small_stage};
+
+    #[test]
+    fn the_group_of_a_victim_is_left_to_the_agents() {
+        let stage = small_stage(([127, 0, 0, 1], 0).into());
+        tree::open(&stage, Who::Analytics).unwrap();
+        tree::bind(&stage).unwrap();
+        let agents = agent::start(&stage).unwrap();
+        let (sender, _batches) = crossbeam_channel::unbounded();
+        let mut worker = Worker::new(&stage, Who::Analytics, 0, sender).unwrap();
+        let generation = stage.tenant(Who::Analytics).gate.generation().unwrap();
+        let mut watch = None;
+        let work = |worker: &mut Worker<'_>| {
+            let group = worker.task.cgroup(&stage.trees.tenants).unwrap();
+            watch = Some(group.watch()?);
+            // As memory does if nobody can go on.
+            group.kill()?;
+            Ok(())
+        };
+        worker.in_new_group(&generation, "query", Way::Detached, work).unwrap();
+        assert!(worker.cancel.is_cancelled());
+        stage.trees.leave(&worker.task).unwrap();
+        let next = || watch.as_ref().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
+        while next() != Event::Removed {}
+        drop(worker);
+        assert_eq!(agent::retire(&stage, agents, agent::PATIENCE).unwrap().left, 0);
+        let tally = &stage.tenant(Who::Analytics).tally;
+        assert_eq!((tally.groups_on_notice.get(), tally.groups_detached.get()), (2, 0));
+    }
+}
