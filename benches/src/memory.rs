@@ -6,7 +6,7 @@ use std::{
 };
 
 use fief_core::{Cgroup, Controller, CssRef, Hierarchy, Registry};
-use fief_memory::{Memory, MemoryCss, Reservation};
+use fief_memory::{ChargeError, Memory, MemoryCss, Reservation};
 use parking_lot::Mutex;
 
 use crate::{forest::manual, pair::Pair};
@@ -14,6 +14,7 @@ use crate::{forest::manual, pair::Pair};
 pub mod footprint;
 pub mod full;
 pub mod hook;
+pub mod victim;
 
 /// What a pair charges and uncharges.
 const BYTES: u64 = 64;
@@ -101,9 +102,16 @@ impl Pair for InTurn {
 
 #[inline(always)]
 fn charge_and_uncharge(css: &MemoryCss) {
-    if css.try_charge(BYTES).is_ok() {
-        css.uncharge(BYTES);
+    match css.try_charge(BYTES) {
+        Ok(()) => css.uncharge(BYTES),
+        Err(error) => refused(error),
     }
+}
+
+/// Drops the error here, and not in the code that is timed.
+#[cold]
+fn refused(error: ChargeError) -> ! {
+    panic!("there is no limit: {error}")
 }
 
 /// A reservation that grows and shrinks.
@@ -133,9 +141,10 @@ impl Pair for Reserved {
         let mut reservation = self.reservation.lock();
         for _ in 0..pairs {
             let reservation = black_box(&mut *reservation);
-            if reservation.grow(BYTES).is_ok() {
-                reservation.shrink(BYTES);
-            }
+            match reservation.grow(BYTES) {
+                Ok(()) => reservation.shrink(BYTES),
+                Err(error) => refused(error),
+            };
         }
     }
 }

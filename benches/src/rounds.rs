@@ -14,7 +14,7 @@ use crate::{
     lifecycle::{
         barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, refusal, removal,
     },
-    memory::{Charged, InTurn, Reserved, Walk, full},
+    memory::{Charged, InTurn, Reserved, Walk, full, victim},
     notices::{BATCH, End, delays, edges},
     pair::{
         ArcClone, Atomic, CssClone, CssTryGet, Guard, Order, Pair, TaskCss, UpgradeAlone,
@@ -159,10 +159,15 @@ impl Rounds {
         figures.put("at the limit, refused", refused);
         figures.put("at the limit, drains", drains);
         figures.put("memory refused", full::refusal());
-        let times: Vec<f64> = full::drains().iter().map(|time| time.as_secs_f64() * 1e9).collect();
-        let times = Sample::new(times);
-        figures.put("drain", times.median());
-        figures.put("drain, p99", times.percentile(99));
+        let sample = |times: Vec<Duration>| {
+            Sample::new(times.iter().map(|time| time.as_secs_f64() * 1e9).collect())
+        };
+        let drains = sample(full::drains());
+        figures.put("drain", drains.median());
+        figures.put("drain, p99", drains.percentile(99));
+        let delays = sample(victim::delays());
+        figures.put("victim", delays.median());
+        figures.put("victim, p90", delays.percentile(90));
     }
 
     fn lookups(&self, figures: &mut Figures) {

@@ -40,13 +40,13 @@ pub struct Attempt {
     pub drains: f64,
 }
 
-/// Returns what an attempt costs where four threads want twice as much as there is: each charges block after
+/// Returns what an attempt costs where each of four threads wants as much as there is: it charges block after
 /// block, and once it is refused, or has all it wants, gives half back.
 ///
 /// What it gives back is in the time.
 #[must_use]
 pub fn attempt() -> Attempt {
-    let (grove, tenant, css) = below_a_limit(BLOCK * (THREADS * WANTED / 2) as u64);
+    let (grove, tenant, css) = below_a_limit(BLOCK * WANTED as u64);
     let refused = AtomicUsize::new(0);
     let nanoseconds = each_attempt(ATTEMPTS, || {
         let (mut held, mut refusals) = (0, 0);

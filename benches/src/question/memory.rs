@@ -70,6 +70,13 @@ pub(super) const QUESTIONS: &[Question] = {
             BUDGET,
         ),
         question(
+            "everybody waits to victim, p90 / 10 ms",
+            Time,
+            "victim, p90",
+            Budget(1e7),
+            BUDGET,
+        ),
+        question(
             "a memory group, beyond the core's own / 512 B",
             Bytes,
             "memory group, charged",
@@ -148,5 +155,6 @@ pub(super) const QUESTIONS: &[Question] = {
             Budget(1e5),
             None,
         ),
+        question("everybody waits to victim, median / 10 ms", Time, "victim", Budget(1e7), None),
     ]
 };
