@@ -240,11 +240,11 @@ struct Cache(Mutex<Reservation>);
 
 impl Reclaimer for Cache {
     fn reclaimable(&self) -> u64 {
-        self.0.lock().unwrap().used()
+        self.0.lock().expect("no panic").used()
     }
 
     fn reclaim(&self, want: u64, _: &ReclaimCx<'_>) -> Reclaimed {
-        let mut held = self.0.lock().unwrap();
+        let mut held = self.0.lock().expect("no panic");
         let want = want.min(held.used());
         Reclaimed::Done(held.shrink(want))
     }
