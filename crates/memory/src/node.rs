@@ -17,7 +17,7 @@ use crate::{
     rare::Rare,
     shared::Shared,
     stock::Pockets,
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, OnceLock, Ordering, Weak},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, OnceLock, Ordering, Weak},
 };
 
 /// The accounting of one group.
@@ -43,8 +43,6 @@ pub(crate) struct Node {
     /// Whether the group is a victim.
     pub(crate) mark: Mark,
     pub(crate) rare: OnceLock<Box<Rare>>,
-    /// Nodes of groups below that live; those that are gone are cleared as others come.
-    children: Mutex<Vec<Weak<Self>>>,
 }
 
 /// As a bound: none.
@@ -57,7 +55,7 @@ impl Node {
 
     pub(crate) fn below(parent: &Arc<Self>) -> Arc<Self> {
         let node = Arc::new(Self::new(Arc::clone(&parent.shared), Some(Arc::clone(parent))));
-        let mut siblings = parent.children.lock();
+        let mut siblings = parent.rare().children.lock();
         if siblings.len() == siblings.capacity() {
             siblings.retain(|sibling| sibling.strong_count() > 0);
         }
@@ -83,7 +81,6 @@ impl Node {
             participants: AtomicU32::new(0),
             mark: Mark::new(),
             rare: OnceLock::new(),
-            children: Mutex::new(Vec::new()),
         }
     }
 
@@ -97,7 +94,8 @@ impl Node {
         if self.shared.is_inherited() {
             return Vec::new();
         }
-        self.children.lock().iter().filter_map(Weak::upgrade).collect()
+        let Some(rare) = self.rare.get() else { return Vec::new() };
+        rare.children.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Returns whether `other` is this node or above it.

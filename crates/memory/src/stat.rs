@@ -213,7 +213,7 @@ impl Node {
             return (0, 0);
         }
         let (mut bytes, mut pockets) = (0, 0);
-        for (_, entry) in &*self.pockets.list.lock() {
+        for (_, entry) in self.pockets.list.lock().iter().flat_map(|list| list.iter()) {
             bytes += entry.pocket.look();
             pockets += 1;
         }

@@ -21,6 +21,8 @@ pub(crate) mod drain;
 
 use std::cell::{Cell, RefCell};
 
+use slab::Slab;
+
 use crate::{
     account::Account,
     chain::{self, MOST, Refused, Why},
@@ -92,7 +94,8 @@ pub(crate) enum Whose {
 /// Pockets that are filled for a node.
 #[derive(Debug)]
 pub(crate) struct Pockets {
-    pub(crate) list: Mutex<slab::Slab<Entry>>,
+    /// `None` until the first.
+    pub(crate) list: Mutex<Option<Box<Slab<Entry>>>>,
     pub(crate) gate: Gate,
 }
 
@@ -440,13 +443,16 @@ impl Node {
             return None;
         }
         let turn = pocket.fill(self.key, room, cap);
+        let list = list.get_or_insert_with(|| Box::new(Slab::with_capacity(1)));
         Some(list.insert(Entry { pocket, turn }))
     }
 
     /// Takes a pocket that was settled off the list.
     pub(crate) fn forget(self: &Arc<Self>, entry: usize) {
         if !self.shared.is_inherited() {
-            drop(self.pockets.list.lock().try_remove(entry));
+            let forgotten =
+                self.pockets.list.lock().as_mut().and_then(|list| list.try_remove(entry));
+            drop(forgotten);
         }
         self.count_one_less();
     }
@@ -464,7 +470,7 @@ impl Node {
 
 impl Pockets {
     pub(crate) fn new() -> Self {
-        Self { list: Mutex::new(slab::Slab::new()), gate: Gate::new() }
+        Self { list: Mutex::new(None), gate: Gate::new() }
     }
 }
 

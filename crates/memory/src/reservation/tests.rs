@@ -122,7 +122,7 @@ fn split_off_pieces_and_their_merging_touch_no_list() {
     let css = scene.group("web");
     let mut reservation = css.reserve();
     reservation.grow(100_000).unwrap();
-    let pockets = || css.node.pockets.list.lock().len();
+    let pockets = || css.node.pockets.list.lock().as_ref().map_or(0, |list| list.len());
     assert_eq!(pockets(), 1);
     let held = css.node.pockets.list.lock();
     let piece = reservation.split(60_000).unwrap();

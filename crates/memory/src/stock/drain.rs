@@ -99,7 +99,7 @@ fn revoke(node: &Arc<Node>, revoked: &mut Vec<Revoked>) {
 }
 
 fn revoke_own(node: &Arc<Node>, revoked: &mut Vec<Revoked>) {
-    for (entry, found) in &*node.pockets.list.lock() {
+    for (entry, found) in node.pockets.list.lock().iter().flat_map(|list| list.iter()) {
         found.pocket.revoke();
         let (pocket, turn) = (found.pocket.clone(), found.turn);
         revoked.push(Revoked { home: Arc::clone(node), entry, pocket, turn });
