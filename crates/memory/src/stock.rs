@@ -177,7 +177,7 @@ const fn place(key: u64) -> usize {
 #[cold]
 #[inline(never)]
 fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused> {
-    if amount == 0 {
+    if amount == 0 && step != Step::Revoked {
         return Ok(());
     }
     if amount > MOST {
@@ -187,8 +187,12 @@ fn charge_slow(node: &Arc<Node>, amount: u64, step: Step) -> Result<(), Refused>
         return chain::try_charge(node, amount);
     }
     let by_stock = JANITOR.try_with(|janitor| janitor.charge(node, amount, step));
-    // A thread past its thread-locals' destructors has no stock.
-    by_stock.ok().flatten().unwrap_or_else(|| charge_exactly(node, amount))
+    match by_stock.ok().flatten() {
+        Some(charged) => charged,
+        // A thread in its thread-locals' destructors, which settles the pocket there.
+        None if step == Step::Revoked => Ok(()),
+        None => charge_exactly(node, amount),
+    }
 }
 
 #[cold]
@@ -202,7 +206,7 @@ fn uncharge_slow(node: &Arc<Node>, amount: u64, step: Step) {
         return chain::uncharge(node, amount);
     }
     let by_stock = JANITOR.try_with(|janitor| janitor.uncharge(node, amount, step));
-    if by_stock != Ok(true) {
+    if by_stock != Ok(true) && step != Step::Revoked {
         chain::uncharge(node, amount);
     }
 }
@@ -290,7 +294,10 @@ impl Janitor {
             self.put_back(place, pocket, node, batch + room.saturating_sub(amount));
             return Ok(());
         }
-        charge_exactly(node, lacking).inspect_err(|_| self.put_back(place, pocket, node, room))
+        let charged = charge_exactly(node, lacking);
+        let left = if charged.is_ok() { room.saturating_sub(amount) } else { room };
+        self.put_back(place, pocket, node, left);
+        charged
     }
 
     /// Uncharges `amount`, of which as much as fits stays in the pocket; false if that is not for this
@@ -350,7 +357,7 @@ impl Janitor {
     /// Lets a pocket hold twice as much, if the thread may; returns how much to charge ahead.
     fn grow(&self, pocket: &'static Pocket) -> u64 {
         let cap = pocket.cap();
-        if cap < 2 * MAX_BATCH && self.grown.get() + cap <= GROWTH {
+        if pocket.is_filled() && cap < 2 * MAX_BATCH && self.grown.get() + cap <= GROWTH {
             self.grown.set(self.grown.get() + cap);
             pocket.set_cap(2 * cap);
         }
@@ -362,6 +369,9 @@ impl Janitor {
         let place = place(node.key);
         let pocket = self.make(place);
         self.settle(place, pocket);
+        if pocket.is_filled() {
+            return chain::uncharge(node, room); // a waker charged here meanwhile
+        }
         match node.fill(Whose::Thread(pocket), room, 2 * MIN_BATCH) {
             Some(entry) => {
                 self.homes.borrow_mut().push(Home { place, node: Arc::clone(node), entry });

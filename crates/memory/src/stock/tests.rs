@@ -2,7 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Wake, Waker},
     thread,
 };
 
@@ -366,6 +370,119 @@ fn a_detached_group_leaves_its_charges_to_its_parent() {
         drain(&world.root_css().node);
         assert_eq!(world.root_css().current(), 1_500);
         crate::chain::uncharge(&account.node(), 1_500);
+        world.assert_empty();
+    });
+}
+
+/// Charges 2 KiB when it is woken, as an executor might that charges for its queue.
+struct Payer(Css, AtomicU64);
+
+impl Wake for Payer {
+    fn wake(self: Arc<Self>) {
+        if self.0.try_charge(2_048).is_ok() {
+            self.1.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What is charged ahead for one group is given back to make place for another: that wakes somebody, and
+/// the waker charges the other group, too.
+#[test]
+fn a_waker_may_charge_in_the_middle_of_a_charge() {
+    both_barriers(|world| {
+        let (_, first) = world.child(&world.root, "first");
+        let mut meets = None;
+        for number in 0..640 {
+            let (_, css) = world.child(&world.root, &format!("g{number}"));
+            if super::place(css.key) == super::place(first.key) {
+                meets = Some(css);
+                break;
+            }
+        }
+        let second = meets.expect("keys count up");
+        let payer = Arc::new(Payer(second.clone(), AtomicU64::new(0)));
+        first.set_high(Limit::At(1 << 20));
+        first.try_charge(100_000).expect("room");
+        let ahead = first.current() - 100_000;
+        assert!(ahead > 0, "something is charged ahead");
+        super::chain::force(&first.node, 1 << 20);
+        let mut throttle = Box::pin(first.over_high());
+        let waker = Waker::from(Arc::clone(&payer));
+        let mut context = Context::from_waker(&waker);
+        assert!(throttle.as_mut().poll(&mut context).is_pending());
+        super::chain::uncharge(&first.node, 100_000);
+        assert_eq!(payer.1.load(Relaxed), 0, "above high, by what is charged ahead");
+        second.try_charge(1).expect("room");
+        assert_eq!(payer.1.load(Relaxed), 1, "woken in the middle of that");
+        drop(throttle);
+        second.uncharge(2_049);
+        first.uncharge(1 << 20);
+        world.assert_empty();
+    });
+}
+
+/// A charge of nothing meets a drain: what is in the pocket is given back all the same.
+#[test]
+fn a_charge_of_nothing_settles_what_was_called_in() {
+    both_barriers(|world| {
+        let (_, css) = world.chain(1);
+        css.try_charge(100).expect("room");
+        for (_, entry) in &*css.node.pockets.list.lock() {
+            entry.pocket.revoke();
+        }
+        super::charge_slow(&css.node, 0, super::Step::Revoked).expect("nothing");
+        assert_eq!(css.current(), 100);
+        css.uncharge(100);
+        world.assert_empty();
+    });
+}
+
+/// Somebody filled the pocket between the look and the refill.
+#[test]
+fn a_refill_leaves_what_it_does_not_need() {
+    both_barriers(|world| {
+        let (_, css) = world.chain(1);
+        css.try_charge(100).expect("room");
+        css.node.be_exact();
+        let charged =
+            super::JANITOR.with(|janitor| janitor.refill(&css.node, super::pocket(css.key), 10));
+        charged.expect("room");
+        drain(&css.node);
+        assert_eq!(css.current(), 110);
+        css.uncharge(110);
+        world.assert_empty();
+    });
+}
+
+/// What the pocket did is done, though it was called in and the thread is about to end.
+#[test]
+fn a_thread_past_its_guard_does_nothing_twice() {
+    struct Late(std::cell::RefCell<Option<Css>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            if let Some(css) = self.0.take() {
+                super::charge_slow(&css.node, 5_000, super::Step::Revoked).expect("done");
+                super::uncharge_slow(&css.node, 4_000, super::Step::Revoked);
+            }
+        }
+    }
+    thread_local! {
+        static LATE: Late = const { Late(std::cell::RefCell::new(None)) };
+    }
+    both_barriers(|world| {
+        let (_, last) = world.chain(2);
+        last.charge_forced(10_000);
+        let css = last.clone();
+        thread::spawn(move || {
+            // Registered before the stock's guard, so dropped after it.
+            LATE.with(|late| late.0.replace(Some(css.clone())));
+            css.try_charge(10).expect("room");
+            css.uncharge(10);
+        })
+        .join()
+        .expect("no panic");
+        assert_eq!(last.current(), 10_000);
+        last.uncharge(10_000);
         world.assert_empty();
     });
 }
