@@ -45,6 +45,9 @@ impl Pin {
         if state.is_closed {
             return;
         }
+        if state.periods == 0 {
+            return; // more was given back than charged: nothing came back to zero
+        }
         state.periods -= 1;
         let given_back = if state.periods == 0 { state.held.take() } else { None };
         drop(state);

@@ -344,7 +344,7 @@ fn a_strict_removal_sees_charges_and_not_what_is_charged_ahead() {
         let (group, css) = world.child(&world.root, "web");
         css.try_charge(10).expect("room");
         css.try_charge(10).expect("room");
-        let node = crate::sync::Arc::clone(&css.node);
+        let node = Arc::clone(&css.node);
         drop(css);
         let error = group.remove(Removal::Strict).expect_err("charged");
         assert!(error.to_string().contains("memory"), "{error}");
@@ -360,7 +360,7 @@ fn a_detached_group_leaves_its_charges_to_its_parent() {
     both_barriers(|world| {
         let (group, css) = world.child(&world.root, "web");
         css.try_charge(1_000).expect("room");
-        let account = crate::sync::Arc::clone(&css.account);
+        let account = Arc::clone(&css.account);
         group.remove(Removal::Detach).expect("removed");
         assert!(matches!(css.try_charge(1), Err(ChargeError::Removed { .. })));
         css.charge_forced(500);
@@ -484,5 +484,26 @@ fn a_thread_past_its_guard_does_nothing_twice() {
         assert_eq!(last.current(), 10_000);
         last.uncharge(10_000);
         world.assert_empty();
+    });
+}
+
+/// Trap: who gives back what nobody has does not take the group's reference from others.
+#[test]
+fn an_underflow_of_nothing_leaves_the_pin_alone() {
+    both_barriers(|world| {
+        let (group, css) = world.child(&world.root, "web");
+        for _ in 0..3 {
+            let node = Arc::clone(&css.node);
+            // It panics the first time in builds with assertions.
+            let under = std::panic::AssertUnwindSafe(|| super::chain::uncharge(&node, 1));
+            std::panic::catch_unwind(under).ok();
+        }
+        css.node.be_exact();
+        css.try_charge(10).expect("room");
+        let node = Arc::clone(&css.node);
+        drop(css);
+        group.remove(Removal::Strict).expect_err("charged");
+        super::chain::uncharge(&node, 10);
+        group.remove(Removal::Strict).expect("nothing is charged any more");
     });
 }
