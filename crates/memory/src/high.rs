@@ -39,7 +39,6 @@ use slab::Slab;
 
 use crate::{
     account::Account,
-    caught::caught,
     css::MemoryCss,
     node::{NONE, Node},
     pocket::{FENCED, heavy_for},
@@ -47,6 +46,7 @@ use crate::{
     reclaim::{self, Goal, Pass},
     sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, light, light_fenced, thread},
     timer,
+    wait::{self, Sleeper},
 };
 
 /// So much debt is slept for by the kernel's table: 64 pages.
@@ -317,9 +317,7 @@ impl Node {
         let mut all = sleepers.wakers.lock();
         let wakers: Vec<_> = all.iter_mut().filter_map(|(_, waker)| waker.take()).collect();
         drop(all);
-        for waker in wakers {
-            caught(|| waker.wake());
-        }
+        wait::wake(wakers.into_iter().map(Sleeper::Task).collect());
     }
 
     fn bound(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::{
     future::ready,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -319,4 +319,39 @@ fn a_task_is_woken_without_any_runtime() {
     assert!(begin.elapsed() >= Duration::from_millis(159));
     assert!(begin.elapsed() < Duration::from_secs(30));
     scene.css.uncharge(110 * M);
+}
+
+/// Trap: a removal gives back what is charged ahead, and who sleeps for that is woken under no lock.
+#[test]
+fn a_removal_wakes_throttled_tasks_outside_of_itself() {
+    struct Structural(OnceLock<bool>, Cgroup);
+    impl Wake for Structural {
+        fn wake(self: Arc<Self>) {
+            let made = self.1.create_child("by-waker");
+            self.0.set(made.is_ok()).ok();
+        }
+    }
+    let scene = Scene::new(MonotonicClock::new());
+    let (group, css) = scene.child("a");
+    scene.css.set_high(Limit::At(M));
+    css.try_charge(100).expect("room");
+    let ahead = scene.css.current() - 100;
+    assert!(ahead > 0, "something is charged ahead");
+    // Kept from the stock, whose thread would keep some of it.
+    let mut forced = scene.css.forced();
+    forced.set(2 * M);
+    let mut throttle = scene.css.over_high();
+    let woken = Arc::new(Structural(OnceLock::new(), scene.pool.clone()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut context = Context::from_waker(&waker);
+    assert!(Pin::new(&mut throttle).poll(&mut context).is_pending());
+    forced.set(M - 100);
+    assert!(woken.0.get().is_none(), "above high, by what is charged ahead");
+    group.remove(Removal::Detach).expect("removed");
+    let start = Instant::now();
+    while woken.0.get().is_none() && start.elapsed() < Duration::from_secs(5) {
+        std::thread::yield_now();
+    }
+    assert_eq!(woken.0.get(), Some(&true), "a structural call is possible in a waker");
+    css.uncharge(100);
 }
