@@ -336,8 +336,11 @@ impl<W> Queue<W> {
                     left -= need;
                     called.extend(place.call());
                 }
-                State::Asleep if is_front && place.passed >= AGE => break,
                 State::Asleep => {}
+            }
+            // Whoever is behind would be refused, go to sleep again, and be called in vain, over and over.
+            if is_front && place.passed >= AGE {
+                break;
             }
             is_front = false;
         }
