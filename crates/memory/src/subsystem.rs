@@ -167,6 +167,7 @@ impl Subsystem for Memory {
 
     fn killed(&self, css: &Css<MemoryCss>) {
         css.node.close();
+        wait::look(&css.node); // who joins a line and is not found there finds the node closed
         wait::under_lock(&css.node, || css.node.summon(|request| request.payer == css.node.key));
     }
 
