@@ -124,7 +124,7 @@ impl MemoryCss {
             let may_reclaim = refused.why == Why::Max && can_fit && !is_reclaiming();
             tries += 1;
             if !may_reclaim || tries > TRIES {
-                return Err(ChargeError::new(refused, bytes));
+                return Err(ChargeError::noted(refused, bytes));
             }
             let lacking = bytes.saturating_sub(refused.node.headroom());
             if lacking == 0 {
@@ -132,7 +132,7 @@ impl MemoryCss {
             }
             let outcome = reclaim(&refused.node, &self.node, lacking, Depth::Evict);
             if outcome.freed == 0 && !outcome.is_busy {
-                return Err(ChargeError::new(refused, bytes));
+                return Err(ChargeError::noted(refused, bytes));
             }
             if outcome.freed == 0 {
                 thread::yield_now(); // to who runs what we found running
