@@ -219,10 +219,10 @@ pub(crate) fn pass(shared: &Arc<Shared>) -> bool {
     let turn = Turn(&book.is_passing);
     book.deliver();
     let places = book.places();
-    if places.is_empty() {
-        return false;
-    }
     let now = shared.clock.now();
+    if places.is_empty() {
+        return oom::make_up(shared, now);
+    }
     let is_due = book.is_due(now);
     for node in &places {
         let Some(line) = node.busy_line() else { continue };

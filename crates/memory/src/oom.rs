@@ -144,7 +144,7 @@ pub(crate) fn judge(shared: &Arc<Shared>, places: &[Arc<Node>], now: Duration) {
 }
 
 /// Lets go of victims whose memory is back, or does not come; cancels those whose members could not be.
-fn follow_up(shared: &Arc<Shared>, now: Duration) {
+fn follow_up(shared: &Shared, now: Duration) {
     let mut owed = Vec::new();
     shared.book.pending(|pending| {
         pending.retain_mut(|pending| {
@@ -164,6 +164,12 @@ fn follow_up(shared: &Arc<Shared>, now: Duration) {
     for victim in owed {
         cancel(shared, &victim);
     }
+}
+
+/// Does what is owed though nobody waits any more: victims' own waits have failed. Returns whether more is.
+pub(crate) fn make_up(shared: &Shared, now: Duration) -> bool {
+    follow_up(shared, now);
+    shared.book.pending(|pending| pending.iter().any(|pending| pending.is_owed))
 }
 
 /// Returns whether a large subtree is not to be looked at again yet, as no line has changed since the last time.

@@ -499,3 +499,25 @@ fn keepers() -> usize {
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
     names.filter(|name| name.trim_end() == "fief-memory").count()
 }
+
+/// Trap: the victim was the only one who waited.
+#[test]
+fn members_that_could_not_be_cancelled_are_cancelled_later() {
+    for barrier in BARRIERS {
+        let scene = Scene::new(barrier);
+        let (db, _) = scene.limited("db", 100);
+        let query = Query::new(&scene, &db, "a", 95);
+        let mut waiter = Waiter::new(query.css.charge(10));
+        let guard = scene.registry.read();
+        scene.pass(0);
+        assert!(query.css.is_killed());
+        assert!(!query.is_cancelled(), "a structural call, under a guard");
+        assert!(matches!(waiter.error(), ChargeError::Killed { .. }));
+        scene.pass(5);
+        assert!(!query.is_cancelled());
+        drop(guard);
+        scene.pass(5);
+        assert!(query.is_cancelled());
+        query.css.uncharge(95);
+    }
+}

@@ -16,7 +16,7 @@ use fief_core::{
 use fief_memory::{ChargeError, Keeper, Memory, MemoryBuilder, MemoryCss, Worker};
 
 pub(crate) struct Scene {
-    _registry: Registry,
+    pub(crate) registry: Registry,
     pub(crate) hierarchy: Hierarchy,
     pub(crate) memory: Controller<Memory>,
     pub(crate) clock: VirtualClock,
@@ -41,7 +41,7 @@ impl Scene {
         let hierarchy = registry.create_hierarchy("tree").unwrap();
         let memory = registry.register(memory).unwrap();
         memory.bind(&hierarchy).unwrap();
-        Self { _registry: registry, hierarchy, memory, clock }
+        Self { registry, hierarchy, memory, clock }
     }
 
     /// Makes a group below `parent`, or the root.
