@@ -41,7 +41,9 @@
 //! and the owner's second look finds the key gone.
 //!
 //! That a drainer reads the room of the turn it ends, and not of an earlier one, is the list's lock: it has
-//! the turn from there, and the owner filled the pocket under it. All other accesses order nothing.
+//! the turn from there, and the owner filled the pocket under it. And not of a later one: edge
+//! `called in→filled`, by `turn`. The drainer ends the turn by a Release after its load of the room, and the
+//! owner fills the pocket after an Acquire that sees the end. All other accesses order nothing.
 //!
 //! # Tests
 //!
@@ -233,8 +235,8 @@ impl Pocket {
     /// The caller puts it into the list, with the turn that is returned, before it gives up the lock.
     pub(crate) fn fill(&self, key: u64, room: u64, cap: u64) -> Turn {
         debug_assert!(!self.is_filled(), "a pocket is settled before it is filled");
-        // Ordering: Relaxed: only the owner fills, and who settled the last turn has exchanged it.
-        let turn = self.turn.load(Ordering::Relaxed).wrapping_add(1);
+        // Ordering: Acquire (edge called in→filled): who settled the last turn has loaded the room.
+        let turn = self.turn.load(Ordering::Acquire).wrapping_add(1);
         // INVARIANT: 1, we are the owner.
         self.set_cap(cap);
         self.room.store(room, Ordering::Relaxed);
@@ -288,9 +290,10 @@ impl Pocket {
             return true;
         }
         // INVARIANT: 2.
-        // Ordering: Relaxed, both: it decides who settles, and hands nothing over.
+        // Ordering: Release (edge called in→filled): the room was loaded before. Relaxed on failure: nothing
+        // is taken then.
         let ended = turn.wrapping_add(1);
-        self.turn.compare_exchange(turn, ended, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.turn.compare_exchange(turn, ended, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 }
 
