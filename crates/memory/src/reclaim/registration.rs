@@ -165,6 +165,9 @@ impl Giver {
 
     /// Returns how much it could give, in bytes; nothing if it cannot be asked.
     pub(crate) fn estimate(&self) -> Called<u64> {
+        if self.is_owner && self.sweep.is_closed() {
+            return Called::Gone; // unregistered as its roll was handed over
+        }
         if self.is_owner {
             return Called::Returned(self.sweep.spillable());
         }

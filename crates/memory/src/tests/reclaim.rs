@@ -14,7 +14,10 @@ use fief_core::{Cgroup, Controller, CssRef, Limit, Registry, VirtualClock};
 
 use crate::{
     Memory, MemoryCss, Pass, ReclaimCx, Reclaimed, Reclaimer, ReclaimerGuard, SpillOptions,
-    reclaim::{Outcome, reclaim, reclaim_for},
+    reclaim::{
+        Outcome, reclaim, reclaim_for,
+        registration::{Called, Giver},
+    },
 };
 
 const M: u64 = 1 << 20;
@@ -218,4 +221,14 @@ fn registrations_are_counted_up_the_tree_until_they_end() {
     drop(spiller);
     assert!(!has_any() && !root.has_givers_below());
     assert!(hoard.css.node.givers().is_some_and(|here| here.is_empty()));
+}
+
+/// A spiller may come to the roll above although it is unregistered: as the group goes, at that moment.
+#[test]
+fn an_owner_that_is_gone_is_not_asked() {
+    let scene = Scene::new();
+    let giver = Giver::owner(Arc::clone(&scene.css.account), 100);
+    assert!(matches!(giver.estimate(), Called::Returned(0)));
+    giver.sweep.close();
+    assert!(matches!(giver.estimate(), Called::Gone));
 }
