@@ -78,6 +78,9 @@ pub(crate) struct Charging {
     is_done: bool,
 }
 
+/// Has wakers held back, until it is dropped: by a panic, too, which the core catches.
+struct HoldingBack<'a>(&'a Arc<Node>);
+
 thread_local! {
     /// Wakers that are not to be called here, while there is a reason.
     static HELD_BACK: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
@@ -384,13 +387,17 @@ pub(crate) fn wake(called: Vec<Sleeper>) {
 
 /// Runs what may call waiters while a lock is held that their wakers could ask for: the keeper calls them.
 pub(crate) fn under_lock(node: &Arc<Node>, run: impl FnOnce()) {
-    let is_outermost = !IS_HOLDING_BACK.replace(true);
+    let holding = (!IS_HOLDING_BACK.replace(true)).then_some(HoldingBack(node));
     run();
-    if is_outermost {
+    drop(holding);
+}
+
+impl Drop for HoldingBack<'_> {
+    fn drop(&mut self) {
         IS_HOLDING_BACK.set(false);
         let held = HELD_BACK.try_with(RefCell::take).unwrap_or_default();
         if !held.is_empty() {
-            keeper::post(&node.shared, held);
+            keeper::post(&self.0.shared, held);
         }
     }
 }

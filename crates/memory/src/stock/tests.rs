@@ -507,3 +507,17 @@ fn an_underflow_of_nothing_leaves_the_pin_alone() {
         group.remove(Removal::Strict).expect("nothing is charged any more");
     });
 }
+
+/// Trap: the core catches what panics in a hook, and the thread goes on.
+#[test]
+fn wakers_are_not_held_back_after_a_panic() {
+    let world = World::new(Barrier::Auto);
+    let (_, css) = world.chain(1);
+    let panics = || crate::wait::under_lock(&css.node, || panic!("in a hook"));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).expect_err("it panics");
+    let payer = Arc::new(Payer(css.clone(), AtomicU64::new(0)));
+    crate::wait::wake(vec![crate::wait::Sleeper::Task(Waker::from(Arc::clone(&payer)))]);
+    assert_eq!(payer.1.load(Relaxed), 1, "called here, at once");
+    css.uncharge(2_048);
+    world.assert_empty();
+}
