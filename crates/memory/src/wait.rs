@@ -375,8 +375,10 @@ pub(crate) fn wake(called: Vec<Sleeper>) {
         match sleeper {
             Sleeper::Thread(thread) => thread.unpark(),
             Sleeper::Task(waker) if IS_HOLDING_BACK.get() => {
-                // Past the thread-locals' destructors it is dropped, and called again by the next recheck.
-                HELD_BACK.try_with(|held| held.borrow_mut().push(waker)).ok();
+                let mut waker = Some(waker);
+                HELD_BACK.try_with(|held| held.borrow_mut().extend(waker.take())).ok();
+                // Past the thread-locals' destructors: nobody would call it again.
+                caught(|| waker.map(Waker::wake));
             }
             Sleeper::Task(waker) => {
                 caught(|| waker.wake());

@@ -521,3 +521,37 @@ fn wakers_are_not_held_back_after_a_panic() {
     css.uncharge(2_048);
     world.assert_empty();
 }
+
+/// Trap: nobody calls twice who was called once.
+#[test]
+fn a_waker_that_cannot_be_held_back_is_called() {
+    struct Late(std::cell::RefCell<Option<Arc<Payer>>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            if let Some(payer) = self.0.take() {
+                crate::wait::under_lock(&payer.0.node, || {
+                    crate::wait::wake(vec![crate::wait::Sleeper::Task(Waker::from(Arc::clone(
+                        &payer,
+                    )))]);
+                });
+            }
+        }
+    }
+    thread_local! {
+        static LATE: Late = const { Late(std::cell::RefCell::new(None)) };
+    }
+    let world = World::new(Barrier::Auto);
+    let (_, css) = world.chain(1);
+    let payer = Arc::new(Payer(css.clone(), AtomicU64::new(0)));
+    let late = Arc::clone(&payer);
+    thread::spawn(move || {
+        // Registered before the list of those held back, so dropped after it.
+        LATE.with(|place| place.0.replace(Some(Arc::clone(&late))));
+        crate::wait::under_lock(&late.0.node, || {});
+    })
+    .join()
+    .expect("no panic");
+    assert_eq!(payer.1.load(Relaxed), 1);
+    css.uncharge(2_048);
+    world.assert_empty();
+}
