@@ -427,7 +427,7 @@ fn a_charge_of_nothing_settles_what_was_called_in() {
     both_barriers(|world| {
         let (_, css) = world.chain(1);
         css.try_charge(100).expect("room");
-        for (_, entry) in &*css.node.pockets.list.lock() {
+        for (_, entry) in css.node.pockets.list.lock().iter().flat_map(|list| list.iter()) {
             entry.pocket.revoke();
         }
         super::charge_slow(&css.node, 0, super::Step::Revoked).expect("nothing");
