@@ -419,7 +419,6 @@ impl Counter {
     #[inline(never)]
     fn clamp(&self) -> u64 {
         let earlier = self.note_bug();
-        debug_assert!(earlier > 0, "more is uncharged than was charged");
         // Ordering: Relaxed, all: the exchange decides.
         let mut usage = self.usage.load(Ordering::Relaxed);
         while usage > MOST {
@@ -427,6 +426,8 @@ impl Counter {
                 self.usage.compare_exchange_weak(usage, 0, Ordering::Relaxed, Ordering::Relaxed);
             usage = exchanged.map_or_else(|now| now, |_| 0);
         }
+        // Last: whoever catches the panic is to find a usage that is one.
+        debug_assert!(earlier > 0, "more is uncharged than was charged");
         usage
     }
 
