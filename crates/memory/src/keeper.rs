@@ -196,11 +196,17 @@ fn keep(shared: &Weak<Shared>) {
 }
 
 /// Blocks the calling thread, which has a place in a line, until it is woken, or a while.
-pub(crate) fn park(shared: &Arc<Shared>) {
+///
+/// No longer than to `deadline`: a callback or a policy that does not return holds up the keeper, which is
+/// to cost nobody else a deadline.
+pub(crate) fn park(shared: &Arc<Shared>, deadline: Option<Duration>) {
     let is_alone = matches!(shared.book.state.lock().thread, Employed::Failed);
     if is_alone {
         thread::park_timeout(PERIOD);
         pass(shared);
+    } else if let Some(deadline) = deadline {
+        // Clocks that are advanced by hand may be close to it for long.
+        thread::park_timeout(deadline.saturating_sub(shared.clock.now()).max(PERIOD));
     } else {
         thread::park();
     }

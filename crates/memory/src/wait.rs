@@ -149,7 +149,19 @@ impl Charging {
                 return result;
             }
             stall.get_or_insert_with(|| payer.stall_here());
-            keeper::park(&payer.shared);
+            keeper::park(&payer.shared, self.deadline);
+            self.call_late();
+        }
+    }
+
+    /// Calls those here whose deadline is over, if its own is: what the keeper does, unless it is held up.
+    fn call_late(&self) {
+        let now = self.payer.shared.clock.now();
+        let is_late = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
+        if let Some(at) = self.place.as_ref().filter(|_| is_late(self.deadline))
+            && let Some(line) = at.busy_line()
+        {
+            wake(line.summon(|request| is_late(request.deadline)));
         }
     }
 
