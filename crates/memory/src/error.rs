@@ -90,7 +90,7 @@ pub struct Over {
 
 /// Less was reclaimed than was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-#[error("memory.reclaim of {cgroup}: {freed} of {asked} bytes freed, {started} being spilled")]
+#[error("{freed} of {asked} bytes of {cgroup} reclaimed, {started} being spilled")]
 #[non_exhaustive]
 pub struct ReclaimError {
     /// The path of the group.

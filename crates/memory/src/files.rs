@@ -65,12 +65,9 @@ pub(crate) fn write(css: &MemoryCss, file: &str, input: &str) -> Result<(), Hook
 }
 
 fn size(input: &str) -> Result<Limit, InputError> {
-    match parse::size_limit(input)? {
-        Limit::At(bytes) if bytes > MOST_LIMIT => {
-            let expected = "a size (bytes up to 2^63 - 2; K M G T P E) or max";
-            Err(InputError::new(input, expected))
-        }
-        limit => Ok(limit),
+    match parse::size_limit(input) {
+        Ok(limit) if !matches!(limit, Limit::At(bytes) if bytes > MOST_LIMIT) => Ok(limit),
+        _ => Err(InputError::new(input, "a size (bytes up to 2^63 - 2; K M G T P E) or max")),
     }
 }
 

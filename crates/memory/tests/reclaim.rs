@@ -135,10 +135,7 @@ fn the_benign_come_first_and_the_destructive_not_by_request() {
     assert!(css.reclaim(M / 2).is_ok());
     assert_eq!(left(), [M / 2, M, 0]);
     let error = css.reclaim(2 * M).expect_err("there is half a MiB");
-    assert_eq!(
-        error.to_string(),
-        "memory.reclaim of /pool: 524288 of 2097152 bytes freed, 0 being spilled",
-    );
+    assert_eq!(error.to_string(), "524288 of 2097152 bytes of /pool reclaimed, 0 being spilled",);
     assert_eq!(left(), [0, M, 0]);
 }
 
