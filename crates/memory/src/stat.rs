@@ -197,8 +197,9 @@ impl From<[u64; KINDS]> for MemoryEvents {
 impl Node {
     /// Returns how much of `usage` is of the group itself.
     fn own(&self, usage: u64) -> u64 {
-        let below = self.children().iter().map(|child| child.counter.current()).sum();
-        usage.saturating_sub(below)
+        let children = self.children();
+        let below = children.iter().map(|child| child.counter.current());
+        usage.saturating_sub(below.fold(0, u64::saturating_add))
     }
 
     /// Returns how many wait for room here.
