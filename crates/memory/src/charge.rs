@@ -80,7 +80,8 @@ impl MemoryCss {
 
     /// Charges `bytes` as [`charge`](Self::charge) does, and blocks the thread while it waits.
     ///
-    /// With a `timeout`, for that long by the controller's clock; keepers look at it every 5 ms.
+    /// With a `timeout`, for that long by the controller's clock, and some milliseconds more; of 0 it does not
+    /// wait. [`charge`](Self::charge) says for how long without.
     ///
     /// Do not call it with a lock held that those need who hold memory, or reclaimers, or callbacks of
     /// victims; nor from inside a subsystem's hook: nobody could give anything back.

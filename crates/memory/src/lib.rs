@@ -23,6 +23,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # What to use
+//!
+//! | you want to | |
+//! |---|---|
+//! | hold memory for an operator, a buffer, a request | [`MemoryCss::reserve`]: a [`Reservation`] is given back by itself |
+//! | be refused, and do something else | [`Reservation::grow`], [`MemoryCss::try_charge`] |
+//! | have caches give way first | [`MemoryCss::charge_with`] and [`Charge::Reclaim`]; [`MemoryCss::add_reclaimer`] for the cache |
+//! | wait for room | [`Reservation::grow_async`], [`Reservation::grow_blocking`], [`MemoryCss::charge`] |
+//! | spill what you have, at a point of your own | [`MemoryCss::spiller`] |
+//! | be cancelled when nobody can go on | a task of the group, or [`MemoryCss::enter`] and [`MemoryCss::on_kill`]; [`VictimPolicy`] says who |
+//! | slow down who is above a soft limit | [`MemoryCss::set_high`] and [`MemoryCss::over_high`] |
+//! | count what is in use already | [`MemoryCss::charge_forced`], [`MemoryCss::forced`] |
+//! | see what is going on | [`MemoryCss::stats`], [`MemoryCss::peak_reader`], [`MemoryCss::pressure_trigger`] |
+//!
+//! All amounts are bytes, and nothing is rounded. A charge is of 2^47 bytes at most, a limit of 2^63 − 2.
+//!
 //! # Control files
 //!
 //! | file | | |

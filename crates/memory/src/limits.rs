@@ -103,7 +103,7 @@ impl MemoryCss {
 
     /// Sets whether the group is a victim as a whole, with all below it, if one of them is chosen.
     ///
-    /// The highest such group counts, up to the one that is short of memory.
+    /// The highest such group counts, up to the one that is short of memory. A root never does.
     #[doc(alias = "memory.oom.group")]
     pub fn set_oom_group(&self, is_group: bool) {
         // Ordering: Relaxed: a setting.

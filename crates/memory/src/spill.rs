@@ -45,6 +45,10 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// Made by [`MemoryCss::spiller`]; unregistered when it is dropped.
 ///
+/// An owner that waits for memory itself takes no requests, unless another thread or task does so for it. Nobody
+/// can know: who then waits with it for the same room waits a second for its spill, before there is a
+/// [victim](crate::VictimPolicy). So [set](Self::set_spillable) 0 before such a wait.
+///
 /// ```
 /// # use fief_core::{Limit, Registry};
 /// # use fief_memory::{Memory, SpillOptions};

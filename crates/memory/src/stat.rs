@@ -158,8 +158,8 @@ impl MemoryCss {
         (self.current(), inside)
     }
 
-    /// Returns whether more was ever uncharged than charged, here or below: a bug of whoever does so, after
-    /// which usages may be too low.
+    /// Returns whether more was ever uncharged than charged, here or below, or a reservation shrunk by more than it
+    /// had: a bug of whoever does so. After the former, usages here and above may be too low.
     #[must_use]
     pub fn is_tainted(&self) -> bool {
         self.node.counter.accounting_bugs() > 0

@@ -24,7 +24,8 @@ pub struct Candidate {
 
 /// Chooses who gives its memory back when nobody can go on.
 ///
-/// It runs on the keeper's thread, or whichever makes a pass, under no lock; no other pass is made meanwhile.
+/// It runs on the keeper's thread, or whichever makes a pass, under no lock; no other pass is made meanwhile, so
+/// it is never to wait for memory, and to return soon.
 pub trait VictimPolicy: Send + Sync + 'static {
     /// Returns which of `candidates` is to be the victim; `None` to leave all of them waiting for now.
     ///

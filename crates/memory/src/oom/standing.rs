@@ -53,7 +53,8 @@ impl MemoryCss {
     ///
     /// For users without tasks; those are cancelled by [`Cgroup::kill`](fief_core::Cgroup::kill). It is
     /// called on the thread that makes the pass, mostly the keeper's, under no lock; a panic is caught. It is to
-    /// return soon, as nobody is looked after meanwhile, and may be called once more after the guard was dropped, if
+    /// return soon, as nobody is looked after meanwhile: no other victim is chosen, and futures are not told of their
+    /// deadlines; threads that block keep theirs. It may be called once more after the guard was dropped, if
     /// that was at the same moment.
     pub fn on_kill(&self, callback: impl Fn() + Send + Sync + 'static) -> KillGuard {
         let entry = self.node.rare().callbacks.0.lock().insert(Arc::new(callback));
