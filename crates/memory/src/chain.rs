@@ -1,7 +1,7 @@
 //! Charges and uncharges of a node and all above it: the slow path, and the only one that counts.
 //!
 //! 1. Look whether every level has room, from the node up: so a large charge that must fail holds
-//!    nothing on its way.
+//!    nothing on its way, and raises no peak.
 //! 2. Charge each level, from the node up, within its max (`Counter`).
 //! 3. A level that was at zero pins its css (`pin.rs`).
 //! 4. If a level refuses after all, give back what was taken below it.
@@ -61,10 +61,7 @@ pub(crate) fn try_charge_as(
 ) -> Result<(), Refused> {
     // Of a removed group only that is said: its counter means nothing any more.
     for level in node.levels().filter(|_| !node.is_closed()) {
-        let usage = level.counter.current();
-        if !level.counter.max().allows(usage.saturating_add(amount)) {
-            return Err(Refused::by(level, usage));
-        }
+        let usage = look(level, amount)?;
         let waiting = wait::before(level, ticket, amount);
         if waiting > 0 {
             return Err(Refused { why: Why::Behind(waiting), ..Refused::by(level, usage) });
@@ -75,15 +72,30 @@ pub(crate) fn try_charge_as(
     Ok(())
 }
 
+/// Looks whether a level has room for `amount`, and returns what is in use.
+fn look(level: &Arc<Node>, amount: u64) -> Result<u64, Refused> {
+    let usage = level.counter.current();
+    match level.counter.max().allows(usage.saturating_add(amount)) {
+        true => Ok(usage),
+        false => Err(Refused::by(level, usage)),
+    }
+}
+
+/// Returns `node` and all above it, but not `end` or what is above that.
+fn levels_below<'a>(
+    node: &'a Arc<Node>,
+    end: Option<&'a Arc<Node>>,
+) -> impl Iterator<Item = &'a Arc<Node>> {
+    node.levels().take_while(move |level| end.is_none_or(|end| !Arc::ptr_eq(level, end)))
+}
+
 /// Charges `amount` at `node` and all above it, but not at `end` or above; or at none.
 fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Result<(), Refused> {
     if node.is_closed() {
         return Err(Refused::removed(node));
     }
-    let levels =
-        || node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
     let mut is_over_high = false;
-    for (height, level) in levels().enumerate() {
+    for (height, level) in levels_below(node, end).enumerate() {
         let charged = match level.counter.try_charge_level(amount) {
             Ok(usage) if usage > amount || amount == 0 || level.is_pinned() => Ok(usage),
             Ok(_) => {
@@ -95,7 +107,7 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
         match charged {
             Ok(usage) => is_over_high |= level.note_usage(usage),
             Err(refused) => {
-                levels().take(height).for_each(|level| uncharge_level(level, amount));
+                node.levels().take(height).for_each(|level| uncharge_level(level, amount));
                 return Err(refused);
             }
         }
@@ -112,9 +124,8 @@ pub(crate) fn force(node: &Arc<Node>, amount: u64) {
 }
 
 fn force_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) {
-    let levels = node.levels().take_while(|level| end.is_none_or(|end| !Arc::ptr_eq(level, end)));
     let mut is_over_high = false;
-    for level in levels {
+    for level in levels_below(node, end) {
         let usage = level.counter.charge_level(amount);
         barrier(level.key);
         if usage == amount && amount > 0 {
@@ -138,11 +149,11 @@ pub(crate) fn uncharge(node: &Arc<Node>, amount: u64) {
 /// Moves `amount` from `source` to `target`, as far up as they differ: what is above both is not touched.
 pub(crate) fn transfer(source: &Arc<Node>, target: &Arc<Node>, amount: u64) -> Result<(), Refused> {
     let common = target.levels().find(|level| source.is_below(level));
+    if !target.is_closed() {
+        levels_below(target, common).try_for_each(|level| look(level, amount).map(drop))?;
+    }
     charge_up_to(target, common, amount)?;
-    let levels = source.levels();
-    levels
-        .take_while(|level| common.is_none_or(|common| !Arc::ptr_eq(level, common)))
-        .for_each(|level| uncharge_level(level, amount));
+    levels_below(source, common).for_each(|level| uncharge_level(level, amount));
     Ok(())
 }
 

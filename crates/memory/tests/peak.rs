@@ -1,6 +1,6 @@
 //! Readers of the highest usage: each has its own beginning.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use fief_core::{Cgroup, Controller, CssRef, Limit, Registry, Removal};
 use fief_memory::{Memory, MemoryCss};
@@ -99,4 +99,24 @@ fn a_charge_that_stays_is_in_the_peak_of_every_reset() {
         }
     });
     assert_eq!(css.current(), 0);
+}
+
+/// Nor does it count as above high, whichever level refuses.
+#[test]
+fn what_is_refused_leaves_no_peak() {
+    let (memory, db, top) = scene();
+    top.set_max(Limit::At(100));
+    let below = memory.css(&db.create_child("below").unwrap()).unwrap();
+    below.set_high(Limit::At(50));
+    below.try_charge(10).unwrap();
+    let mut reader = below.peak_reader();
+    reader.reset();
+    let mut reservation = memory.root().unwrap().reserve();
+    reservation.grow(91).unwrap();
+    reservation.transfer(&below).unwrap_err();
+    below.try_charge(91).unwrap_err();
+    below.charge_blocking(91, Some(Duration::ZERO)).unwrap_err();
+    assert_eq!((below.peak(), reader.peak(), top.peak()), (10, 10, 10));
+    assert_eq!(below.stats().events.high, 0);
+    below.uncharge(10);
 }
