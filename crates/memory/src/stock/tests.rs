@@ -65,6 +65,11 @@ impl World {
     }
 }
 
+/// Waits until threads have ended, and given back what they had charged ahead: the end of a scope does not.
+fn join(threads: impl IntoIterator<Item = thread::ScopedJoinHandle<'_, ()>>) {
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
 fn both_barriers(test: impl Fn(World)) {
     for barrier in [Barrier::Auto, Barrier::Fence] {
         test(World::new(barrier));
@@ -177,13 +182,15 @@ fn who_gives_back_need_not_be_who_charged() {
         thread::scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::sync_channel::<u64>(64);
             let last = &last;
-            scope.spawn(move || {
+            let charger = scope.spawn(move || {
                 for amount in (1..20_000).map(|turn| turn * 37 % 9_001) {
                     last.try_charge(amount).expect("room");
                     sender.send(amount).expect("taken");
                 }
             });
-            scope.spawn(move || receiver.iter().for_each(|amount| last.uncharge(amount)));
+            let other =
+                scope.spawn(move || receiver.iter().for_each(|amount| last.uncharge(amount)));
+            join([charger, other]);
         });
         world.assert_empty();
     });
@@ -233,45 +240,48 @@ fn threads_at_the_limit_never_pass_it() {
             (0..6).map(|leaf| world.child(&groups[0], &format!("leaf{leaf}")).1).collect();
         let turns = if cfg!(debug_assertions) { 30_000 } else { 400_000 };
         thread::scope(|scope| {
-            for seed in 0..THREADS {
-                let (live, refused, leaves) = (&live, &refused, &leaves);
-                scope.spawn(move || {
-                    let mut random = fastrand::Rng::with_seed(seed);
-                    let mut held: HashMap<usize, u64> = HashMap::new();
-                    let mut sum = 0;
-                    for _ in 0..turns {
-                        let leaf = random.usize(..leaves.len());
-                        let amount = random.u64(1..20_000);
-                        if sum + amount <= MOST && random.u8(..) < 140 {
-                            match leaves[leaf].try_charge(amount) {
-                                Ok(()) => {
-                                    assert!(live.fetch_add(amount, Relaxed) + amount <= MAX);
-                                    *held.entry(leaf).or_default() += amount;
-                                    sum += amount;
+            let threads: Vec<_> = (0..THREADS)
+                .map(|seed| {
+                    let (live, refused, leaves) = (&live, &refused, &leaves);
+                    scope.spawn(move || {
+                        let mut random = fastrand::Rng::with_seed(seed);
+                        let mut held: HashMap<usize, u64> = HashMap::new();
+                        let mut sum = 0;
+                        for _ in 0..turns {
+                            let leaf = random.usize(..leaves.len());
+                            let amount = random.u64(1..20_000);
+                            if sum + amount <= MOST && random.u8(..) < 140 {
+                                match leaves[leaf].try_charge(amount) {
+                                    Ok(()) => {
+                                        assert!(live.fetch_add(amount, Relaxed) + amount <= MAX);
+                                        *held.entry(leaf).or_default() += amount;
+                                        sum += amount;
+                                    }
+                                    Err(_) => {
+                                        refused.fetch_add(1, Relaxed);
+                                    }
                                 }
-                                Err(_) => {
-                                    refused.fetch_add(1, Relaxed);
-                                }
+                            } else {
+                                let back = held.get(&leaf).map_or(0, |held| random.u64(..=*held));
+                                live.fetch_sub(back, Relaxed);
+                                leaves[leaf].uncharge(back);
+                                *held.entry(leaf).or_default() -= back;
+                                sum -= back;
                             }
-                        } else {
-                            let back = held.get(&leaf).map_or(0, |held| random.u64(..=*held));
-                            live.fetch_sub(back, Relaxed);
-                            leaves[leaf].uncharge(back);
-                            *held.entry(leaf).or_default() -= back;
-                            sum -= back;
                         }
-                    }
-                    for (leaf, amount) in held {
-                        live.fetch_sub(amount, Relaxed);
-                        leaves[leaf].uncharge(amount);
-                    }
-                });
-            }
+                        for (leaf, amount) in held {
+                            live.fetch_sub(amount, Relaxed);
+                            leaves[leaf].uncharge(amount);
+                        }
+                    })
+                })
+                .collect();
             scope.spawn(|| {
                 for turn in 0..turns / 50 {
                     drain(&leaves[turn % leaves.len()].node);
                 }
             });
+            join(threads);
         });
         assert_eq!(refused.into_inner(), 0, "refused with room for all");
         world.assert_empty();
@@ -288,32 +298,35 @@ fn threads_that_are_refused_never_pass_the_limit() {
         let (live, granted) = (AtomicI64::new(0), AtomicU64::new(0));
         let turns = if cfg!(debug_assertions) { 20_000 } else { 300_000 };
         thread::scope(|scope| {
-            for seed in 0..4 {
-                let (live, granted, last) = (&live, &granted, &last);
-                scope.spawn(move || {
-                    let mut random = fastrand::Rng::with_seed(seed);
-                    let mut held = Vec::new();
-                    for _ in 0..turns {
-                        let amount = random.u64(1..40_000);
-                        if last.try_charge(amount).is_ok() {
-                            granted.fetch_add(1, Relaxed);
-                            let signed = i64::try_from(amount).expect("small");
-                            let now = live.fetch_add(signed, Relaxed) + signed;
-                            assert!(now <= MAX.try_into().expect("small"), "{now} live");
-                            held.push(amount);
+            let threads: Vec<_> = (0..4)
+                .map(|seed| {
+                    let (live, granted, last) = (&live, &granted, &last);
+                    scope.spawn(move || {
+                        let mut random = fastrand::Rng::with_seed(seed);
+                        let mut held = Vec::new();
+                        for _ in 0..turns {
+                            let amount = random.u64(1..40_000);
+                            if last.try_charge(amount).is_ok() {
+                                granted.fetch_add(1, Relaxed);
+                                let signed = i64::try_from(amount).expect("small");
+                                let now = live.fetch_add(signed, Relaxed) + signed;
+                                assert!(now <= MAX.try_into().expect("small"), "{now} live");
+                                held.push(amount);
+                            }
+                            while held.len() > random.usize(..8) {
+                                let amount = held.swap_remove(random.usize(..held.len()));
+                                live.fetch_sub(amount.try_into().expect("small"), Relaxed);
+                                last.uncharge(amount);
+                            }
                         }
-                        while held.len() > random.usize(..8) {
-                            let amount = held.swap_remove(random.usize(..held.len()));
+                        for amount in held {
                             live.fetch_sub(amount.try_into().expect("small"), Relaxed);
                             last.uncharge(amount);
                         }
-                    }
-                    for amount in held {
-                        live.fetch_sub(amount.try_into().expect("small"), Relaxed);
-                        last.uncharge(amount);
-                    }
-                });
-            }
+                    })
+                })
+                .collect();
+            join(threads);
         });
         assert!(granted.into_inner() > 0);
         assert!(first.node.counter.peak() <= MAX);
