@@ -175,6 +175,9 @@ impl Future for Throttle {
         if self.sleep.is_none() && !node.shared.is_inherited() {
             self.sleep = Sleep::begin(&node);
         }
+        if node.shared.is_inherited() {
+            self.sleep = None;
+        }
         let Some(sleep) = &mut self.sleep else {
             self.account = None;
             return Poll::Ready(());
@@ -247,6 +250,9 @@ impl Sleep {
     }
 
     fn untell(&mut self) {
+        if self.payer.shared.is_inherited() {
+            return self.told.clear(); // a thread that is not there may hold the lock
+        }
         for (level, number) in self.told.drain(..) {
             level.rare().throttling.untell(number);
         }

@@ -177,7 +177,7 @@ impl Spiller {
     /// Takes the request, if there is one.
     #[must_use]
     pub fn try_next(&self) -> Option<SpillTicket> {
-        if self.requested() == 0 {
+        if self.requested() == 0 || self.0.home.node().shared.is_inherited() {
             return None;
         }
         self.0.sweep.take(&self.0)
@@ -249,6 +249,9 @@ impl SpillTicket {
 
     /// Says that the spill goes on, though nothing was uncharged yet: it counts for another second.
     pub fn progress(&self) {
+        if self.giver.home.node().shared.is_inherited() {
+            return; // a thread that is not there may hold the lock
+        }
         let (now, _) = moment(&self.giver.home);
         self.giver.sweep.state.lock().since = now;
     }
@@ -256,7 +259,9 @@ impl SpillTicket {
 
 impl Drop for SpillTicket {
     fn drop(&mut self) {
-        self.giver.sweep.end(&self.giver);
+        if !self.giver.home.node().shared.is_inherited() {
+            self.giver.sweep.end(&self.giver);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use fief_core::{Limit, Registry};
-use fief_memory::{ChargeError, Memory};
+use fief_memory::{ChargeError, Memory, SpillOptions};
 
 unsafe extern "C" {
     fn fork() -> c_int;
@@ -132,4 +132,58 @@ fn a_child_does_not_wait() {
         done.store(true, Ordering::Relaxed);
     });
     css.uncharge(10);
+}
+
+/// Another thread looks at the ticket all the time, so that a fork often finds the lock of the sweep held.
+#[test]
+fn a_ticket_and_a_throttle_end_in_a_child() {
+    let registry = Registry::new();
+    let memory = registry.register(Memory::new()).unwrap();
+    let css = memory.root().unwrap();
+    let spiller = css.spiller(SpillOptions::new());
+    css.set_high(Limit::At(1 << 20));
+    css.charge_forced(10 << 20);
+    spiller.set_spillable(10 << 20);
+    css.set_max(Limit::At(5 << 20));
+    let ticket = spiller.try_next().expect("asked");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut context = Context::from_waker(Waker::noop());
+            while !done.load(Ordering::Relaxed) {
+                for _ in 0..1000 {
+                    ticket.progress();
+                }
+                css.charge_forced(1 << 20);
+                let mut other = pin!(css.over_high());
+                for _ in 0..10 {
+                    let _ = other.as_mut().poll(&mut context);
+                }
+                css.uncharge(1 << 20);
+            }
+        });
+        for round in 0..100 {
+            css.charge_forced(1 << 20);
+            let mut throttle = Box::pin(css.over_high());
+            let mut context = Context::from_waker(Waker::noop());
+            let _ = throttle.as_mut().poll(&mut context);
+            thread::sleep(Duration::from_micros(round * 7 % 100));
+            let status = in_child(|| {
+                // SAFETY: a copy of the child's own, which is not used there again.
+                let ticket = unsafe { std::ptr::read(&raw const ticket) };
+                ticket.progress();
+                let is_over = throttle.as_mut().poll(&mut context).is_ready();
+                drop((throttle, ticket));
+                is_over
+            });
+            css.uncharge(1 << 20);
+            if status != 0 {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(status, 0);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    drop(ticket);
+    css.uncharge(10 << 20);
 }
