@@ -265,7 +265,8 @@ impl Counter {
         self.force(amount)
     }
 
-    /// Gives back what this level alone was charged, and returns the usage that this made.
+    /// Gives back what this level alone was charged, and returns the usage that this made, and how much of it
+    /// was given back: less than `amount` if there was less.
     ///
     /// # Concurrency
     ///
@@ -275,8 +276,9 @@ impl Counter {
     ///
     /// As [`Resource::uncharge`](crate::Resource::uncharge).
     #[inline]
-    pub fn uncharge_level(&self, amount: u64) -> u64 {
-        in_use(self.shrink(amount))
+    pub fn uncharge_level(&self, amount: u64) -> (u64, u64) {
+        let (usage, given_back) = self.take(amount);
+        (in_use(usage), given_back)
     }
 
     /// Returns whether there is room for `amount`, at this moment.
@@ -404,14 +406,21 @@ impl Counter {
     /// Uncharges this level; returns the usage after that, as it is in the word.
     #[inline(always)]
     fn shrink(&self, amount: u64) -> u64 {
+        self.take(amount).0
+    }
+
+    /// Uncharges this level; returns the usage after that, as it is in the word, and how much there was of
+    /// `amount`.
+    #[inline(always)]
+    fn take(&self, amount: u64) -> (u64, u64) {
         // More than `MOST` is never in use; taken off, it could come round to a usage again.
         let amount = amount.min(MOST);
         // Ordering: Relaxed: what was held is handed over by other means.
         let before = self.usage.fetch_sub(amount, Ordering::Relaxed);
         if amount > in_use(before) {
-            return self.clamp();
+            return (self.clamp(), in_use(before));
         }
-        before - amount
+        (before - amount, amount)
     }
 
     /// Sets a negative usage to zero (invariant 1), and counts the bug; returns the usage after that.

@@ -107,7 +107,7 @@ fn charge_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) -> Resul
         match charged {
             Ok(usage) => is_over_high |= level.note_usage(usage),
             Err(refused) => {
-                node.levels().take(height).for_each(|level| uncharge_level(level, amount));
+                uncharge_levels(node.levels().take(height), amount);
                 return Err(refused);
             }
         }
@@ -143,24 +143,36 @@ fn force_up_to(node: &Arc<Node>, end: Option<&Arc<Node>>, amount: u64) {
 
 /// Uncharges `amount` at `node` and all above it.
 pub(crate) fn uncharge(node: &Arc<Node>, amount: u64) {
-    node.levels().for_each(|level| uncharge_level(level, amount));
+    uncharge_levels(node.levels(), amount);
+}
+
+/// Uncharges levels, from the lowest up. What one of them had not, those above it keep: it is not this group's.
+fn uncharge_levels<'n>(levels: impl Iterator<Item = &'n Arc<Node>> + 'n, amount: u64) {
+    let mut left = amount;
+    for level in levels {
+        let had = uncharge_level(level, left);
+        // The counter of a removed group says nothing any more.
+        if !level.is_closed() {
+            left = had;
+        }
+    }
 }
 
 /// Moves `amount` from `source` to `target`, as far up as they differ: what is above both is not touched.
 pub(crate) fn transfer(source: &Arc<Node>, target: &Arc<Node>, amount: u64) -> Result<(), Refused> {
     let common = target.levels().find(|level| source.is_below(level));
-    if !target.is_closed() {
+    if amount > 0 && !target.is_closed() {
         levels_below(target, common).try_for_each(|level| look(level, amount).map(drop))?;
     }
     charge_up_to(target, common, amount)?;
-    levels_below(source, common).for_each(|level| uncharge_level(level, amount));
+    uncharge_levels(levels_below(source, common), amount);
     Ok(())
 }
 
-fn uncharge_level(level: &Arc<Node>, amount: u64) {
-    let bugs = level.counter.accounting_bugs();
-    let usage = level.counter.uncharge_level(amount);
-    if level.counter.accounting_bugs() > bugs {
+/// Uncharges one level; returns how much of `amount` it had.
+fn uncharge_level(level: &Arc<Node>, amount: u64) -> u64 {
+    let (usage, had) = level.counter.uncharge_level(amount);
+    if had < amount {
         Events::note(level, Kind::Underflow);
     }
     wait::look(level);
@@ -172,6 +184,7 @@ fn uncharge_level(level: &Arc<Node>, amount: u64) {
     }
     wait::call(level);
     level.wake_throttled(usage);
+    had
 }
 
 impl Refused {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    chain::Why,
+    chain::{MOST, Why},
     css::MemoryCss,
     error::ChargeError,
     stock,
@@ -102,12 +102,17 @@ impl MemoryCss {
     ///
     /// # Errors
     ///
-    /// As [`try_charge`](Self::try_charge); nothing is charged. With [`Charge::Force`], never.
+    /// As [`try_charge`](Self::try_charge); nothing is charged. With [`Charge::Force`], only
+    /// [`TooLarge`](ChargeError::TooLarge).
     pub fn charge_with(&self, bytes: u64, how: Charge) -> Result<(), ChargeError> {
         match how {
             Charge::NoWait => self.try_charge(bytes),
             Charge::Reclaim => self.charge_reclaiming(bytes),
             Charge::Force => {
+                if bytes > MOST {
+                    let cgroup = self.node.path();
+                    return Err(ChargeError::TooLarge { cgroup, asked: bytes });
+                }
                 self.charge_forced(bytes);
                 Ok(())
             }

@@ -17,7 +17,7 @@ use crate::{
     rare::Rare,
     shared::Shared,
     stock::Pockets,
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, OnceLock, Ordering, Weak},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, OnceLock, Ordering, Weak},
 };
 
 /// The accounting of one group.
@@ -30,8 +30,9 @@ pub(crate) struct Node {
     pub(crate) shared: Arc<Shared>,
     /// Whether the removal of the group is decided: only forced charges are taken.
     is_closed: AtomicBool,
-    /// Whether nothing is charged ahead here: somebody waits for the last charge to go.
-    is_exact: AtomicBool,
+    /// 0, or that nothing is charged ahead here, as somebody waits for the last charge to go; and for how many
+    /// attempts that has been so.
+    exact: AtomicU8,
     /// What finds the css; set as it comes online.
     pub(crate) css: OnceLock<WeakCss<MemoryCss>>,
     pub(crate) pin: Pin,
@@ -72,7 +73,7 @@ impl Node {
             parent,
             shared,
             is_closed: AtomicBool::new(false),
-            is_exact: AtomicBool::new(false),
+            exact: AtomicU8::new(0),
             css: OnceLock::new(),
             pin: Pin::default(),
             accounts: Accounts::default(),
@@ -118,19 +119,39 @@ impl Node {
     /// Charges nothing ahead here from now on; `drain_own` is to follow.
     pub(crate) fn be_exact(&self) {
         // Ordering: Relaxed: found under the lock of the list, which the drain takes.
-        self.is_exact.store(true, Ordering::Relaxed);
+        self.exact.store(1, Ordering::Relaxed);
     }
 
     /// Charges ahead again.
     pub(crate) fn be_swift(&self) {
         // Ordering: Relaxed: stock is allowed a little later, at worst.
-        self.is_exact.store(false, Ordering::Relaxed);
+        self.exact.store(0, Ordering::Relaxed);
     }
 
     /// Returns whether nothing is to be charged ahead here.
     pub(crate) fn is_exact(&self) -> bool {
         // Ordering: Relaxed: as above.
-        self.is_exact.load(Ordering::Relaxed)
+        self.exact.load(Ordering::Relaxed) > 0
+    }
+
+    /// Looks now and then whether anybody still waits for the last charge to go, as after a strict removal that
+    /// was refused nobody does.
+    pub(crate) fn reconsider(&self) {
+        // Ordering: Relaxed, both: a count that may miss some.
+        let attempts = self.exact.load(Ordering::Relaxed);
+        if attempts == 0 {
+            return;
+        }
+        self.exact.store(attempts.checked_add(1).unwrap_or(1), Ordering::Relaxed);
+        if attempts == u8::MAX && !self.is_awaited() {
+            self.be_swift();
+        }
+    }
+
+    /// Returns whether somebody is to be told when the group is in use no more.
+    fn is_awaited(&self) -> bool {
+        let css = self.css.get().and_then(WeakCss::upgrade);
+        css.and_then(|css| css.cgroup()).is_none_or(|group| group.notify_on_release())
     }
 
     /// Takes a task in, for which the group is as good as new.

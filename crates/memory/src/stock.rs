@@ -30,7 +30,7 @@ use crate::{
     node::Node,
     pocket::{Pocket, Step, Turn},
     reclaim,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, forks},
 };
 
 /// Places in a thread's table.
@@ -384,7 +384,7 @@ impl Janitor {
     fn make(&self, place: usize) -> &'static Pocket {
         TABLE.with(|table| {
             if std::ptr::eq(table[place].get(), &raw const EMPTY) {
-                let used = POOL.lock().pop();
+                let used = if forks() == 0 { POOL.lock().pop() } else { None };
                 table[place].set(used.unwrap_or_else(|| Box::leak(Box::new(Pocket::new()))));
             }
             table[place].get()
@@ -424,7 +424,9 @@ impl Drop for Janitor {
             self.settle(place, pocket);
             // What the thread charges from here on goes to the counters.
             TABLE.with(|table| table[place].set(&EMPTY));
-            POOL.lock().push(pocket);
+            if forks() == 0 {
+                POOL.lock().push(pocket); // in a forked child it may be locked for ever: a few bytes are lost
+            }
         }
     }
 }
@@ -434,6 +436,7 @@ impl Node {
     pub(crate) fn batch(self: &Arc<Self>, wanted: u64) -> u64 {
         let left = self.levels().map(|level| level.ease()).min().unwrap_or(0) / PART;
         if left < MIN_BATCH || self.is_stock_forbidden() {
+            self.reconsider();
             return 0;
         }
         wanted.min(left)

@@ -7,7 +7,7 @@ pub(crate) use std::{
 };
 
 pub(crate) use fief_core::sync::{
-    Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering,
+    Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering,
     barrier::{heavy, light, light_fenced},
     skip,
 };

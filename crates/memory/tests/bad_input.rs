@@ -240,3 +240,25 @@ fn a_callback_that_never_returns_costs_no_thread_its_deadline() {
     css.uncharge(100);
     other.uncharge(100);
 }
+
+/// In a build without assertions: with them, the counter panics as it finds it.
+#[cfg(not(debug_assertions))]
+#[test]
+fn what_is_given_back_twice_is_not_taken_from_others() {
+    let registry = Registry::new();
+    let hierarchy = registry.create_hierarchy("h").expect("free");
+    let memory = registry.register(Memory::new()).expect("free");
+    memory.bind(&hierarchy).expect("inactive");
+    let [web, other] = ["web", "other"].map(|name| {
+        let group = hierarchy.root().create_child(name).expect("free");
+        memory.css(&group).expect("online")
+    });
+    other.try_charge(1_000_000).expect("room");
+    web.try_charge(500_000).expect("room");
+    web.uncharge(800_000);
+    let root = memory.root().expect("a root css");
+    assert_eq!((root.usage_exact().0, other.current()), (1_000_000, 1_000_000));
+    assert!(web.is_tainted() && web.stats().events.underflow > 0);
+    other.uncharge(1_000_000);
+    assert_eq!(root.usage_exact().0, 0);
+}

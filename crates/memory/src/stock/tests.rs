@@ -66,7 +66,7 @@ impl World {
 }
 
 /// Waits until threads have ended, and given back what they had charged ahead: the end of a scope does not.
-fn join(threads: impl IntoIterator<Item = thread::ScopedJoinHandle<'_, ()>>) {
+fn join(threads: Vec<thread::ScopedJoinHandle<'_, ()>>) {
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
@@ -190,7 +190,7 @@ fn who_gives_back_need_not_be_who_charged() {
             });
             let other =
                 scope.spawn(move || receiver.iter().for_each(|amount| last.uncharge(amount)));
-            join([charger, other]);
+            join(vec![charger, other]);
         });
         world.assert_empty();
     });
