@@ -322,11 +322,11 @@ fn a_thousand_groups_at_the_limit_for_a_moment() {
 #[test]
 #[ignore = "minutes; run by xtask ci --full"]
 fn a_thousand_groups_at_the_limit() {
-    run(Barrier::Auto, scaled(3_000_000));
+    run(Barrier::Auto, scaled(30_000_000));
 }
 
 #[test]
 #[ignore = "minutes; run by xtask ci --full"]
 fn a_thousand_groups_at_the_limit_fenced() {
-    run(Barrier::Fence, scaled(2_000_000));
+    run(Barrier::Fence, scaled(20_000_000));
 }
