@@ -7,9 +7,9 @@ pub(crate) use std::{
 };
 
 pub(crate) use fief_core::sync::{
-    Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering,
+    Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering,
     barrier::{heavy, light, light_fenced},
     skip,
 };
 #[cfg(not(loom))]
-pub(crate) use fief_core::sync::{MutexGuard, forks};
+pub(crate) use fief_core::sync::{AtomicU8, MutexGuard, forks};
