@@ -23,6 +23,7 @@ pub(super) fn decide(
     let seen = |css: &Owned<'_>| switch::references(slots::domain(), css.0.core().counted());
     let holders = holders(csses, seen);
     if !holders.is_empty() {
+        nodes.iter().for_each(|node| node.note_news());
         return Err(holders);
     }
     // The css of armed groups are exact already.
@@ -49,8 +50,6 @@ pub(super) fn decide(
         return Ok(());
     }
     rests.iter().for_each(|node| arm::rest(node));
-    // Of a group that rests, an edge told below can be accepted in vain, and was no news to `rest`: without
-    // this, the end of the rest would not tell of it again.
     nodes.iter().for_each(|node| node.note_news());
     unarmed.iter().for_each(|node| node.uses.add());
     arm::resume(&spread, engine.counting());
