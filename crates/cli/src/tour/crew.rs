@@ -1,8 +1,8 @@
 //! The threads of a tour: started, watched, and ended in an order in which nobody waits in vain.
 
-use std::net::TcpStream;
+use std::{net::TcpStream, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
@@ -51,7 +51,14 @@ pub(crate) struct Harvest {
 #[derive(Debug)]
 struct Thread<'scope, T> {
     name: String,
-    handle: ScopedJoinHandle<'scope, Result<T>>,
+    handle: ScopedJoinHandle<'scope, Result<T, Failure>>,
+}
+
+/// An error, and when it happened: the first may cause others.
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    error: Error,
 }
 
 /// Tells the tour that a thread failed, unless it did not.
@@ -137,7 +144,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// The first error of a thread.
+    /// The error of a thread; of several workers' the first that happened.
     pub(crate) fn finish(self) -> Result<Harvest> {
         drop(self.moving);
         let moves = self.mover.map(Thread::join);
@@ -151,15 +158,22 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         // Without clients and listener, workers run out of connections.
         self.server.close();
         let accepting = self.accepting.map(Thread::join);
-        let workers: Vec<(Who, Result<Latencies>)> =
-            self.workers.into_iter().map(|(who, worker)| (who, worker.join())).collect();
+        let workers: Vec<(Who, Result<Latencies, Failure>)> =
+            self.workers.into_iter().map(|(who, worker)| (who, worker.end())).collect();
         // Without workers, and without us, nobody sends references.
         drop(self.batches);
         let nothing = || Ok(Who::ALL.map(|_| Latencies::new()));
         let mut latencies = self.dropper.map_or_else(nothing, Thread::join)?;
 
-        for (who, worker) in workers {
-            latencies[who as usize].add(&worker?);
+        let (done, failed): (Vec<_>, Vec<_>) =
+            workers.into_iter().partition(|(_, worker)| worker.is_ok());
+        let failures = failed.into_iter().filter_map(|(_, worker)| worker.err());
+        if let Some(first) = failures.min_by_key(|failure| failure.at) {
+            return Err(first.error);
+        }
+        for (who, worker) in done.into_iter().filter_map(|(who, worker)| Some((who, worker.ok()?)))
+        {
+            latencies[who as usize].add(&worker);
         }
         accepting.transpose()?;
         clients.into_iter().collect::<Result<()>>()?;
@@ -179,7 +193,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             if result.is_ok() {
                 alarm.0 = None;
             }
-            result
+            result.map_err(|error| Failure { at: Instant::now(), error })
         };
         let handle = thread::Builder::new()
             .name(name.clone())
@@ -191,10 +205,18 @@ impl<'scope, 'env> Crew<'scope, 'env> {
 
 impl<T> Thread<'_, T> {
     fn join(self) -> Result<T> {
+        self.end().map_err(|failure| failure.error)
+    }
+
+    /// As [`join`](Self::join); the error says when it happened, or was noticed.
+    fn end(self) -> Result<T, Failure> {
         let Self { name, handle } = self;
         match handle.join() {
-            Ok(result) => result.with_context(|| format!("thread {name} failed")),
-            Err(_) => bail!("thread {name} panicked"),
+            Ok(result) => result.map_err(|Failure { at, error }| Failure {
+                at,
+                error: error.context(format!("thread {name} failed")),
+            }),
+            Err(_) => Err(Failure { at: Instant::now(), error: anyhow!("thread {name} panicked") }),
         }
     }
 }
@@ -215,7 +237,7 @@ const BATCHES: usize = 1024;
 mod tests {
     use super::*;
 
-    use std::time::Instant;
+    use anyhow::bail;
 
     use crate::tour::{schedule, stage::tests::small_stage};
 
