@@ -14,7 +14,7 @@
 
 use crate::{
     pocket::{FENCED, heavy_for},
-    sync::{AtomicU64, Ordering, light, light_fenced, skip},
+    sync::{AtomicU32, AtomicU64, Ordering, light, light_fenced, skip},
 };
 
 /// One level's part in the stock of those at it and below.
@@ -23,12 +23,18 @@ pub(crate) struct Gate {
     /// Pockets that are filled, here and below, and those about to be.
     ahead: AtomicU64,
     /// How many reasons there are against any.
-    forbidden: AtomicU64,
+    forbidden: AtomicU32,
+    /// For how many attempts to charge ahead, here and below, there is a rest.
+    rest: AtomicU32,
 }
+
+/// How many attempts to charge ahead go by after room had to be called in: where there is none, or hardly any, it
+/// would only be called in again.
+const REST: u32 = 1024;
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { ahead: AtomicU64::new(0), forbidden: AtomicU64::new(0) }
+        Self { ahead: AtomicU64::new(0), forbidden: AtomicU32::new(0), rest: AtomicU32::new(0) }
     }
 
     /// Counts a pocket that is about to be filled; [`look_ahead`] is to follow, once for all levels.
@@ -69,6 +75,23 @@ impl Gate {
     pub(crate) fn is_forbidden(&self) -> bool {
         // Ordering: Relaxed (edge ahead↔forbid): ordered after the count by the barrier.
         self.forbidden.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Gate {
+    /// Has nobody charge ahead, here and below, for a while: room had to be called in for a charge.
+    pub(crate) fn rest(&self) {
+        // Ordering: Relaxed, here and below: it is about speed, and may count some attempts once.
+        self.rest.store(REST, Ordering::Relaxed);
+    }
+
+    /// Returns whether there is a rest, and counts an attempt.
+    pub(crate) fn is_resting(&self) -> bool {
+        let left = self.rest.load(Ordering::Relaxed);
+        if left > 0 {
+            self.rest.store(left - 1, Ordering::Relaxed);
+        }
+        left > 0
     }
 }
 

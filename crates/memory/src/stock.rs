@@ -4,7 +4,8 @@
 //! do not meet. A charge takes from the pocket, an uncharge puts there, and only what the pocket cannot do
 //! goes to the counters: a refill of twice the size that the last one had, up to 64 KiB; and half of what
 //! a full pocket holds. No batch is more than a sixteenth of what is left at the tightest level above;
-//! below 2 KiB there is none, so near a limit every charge is exact. A thread holds 512 KiB at most.
+//! below 2 KiB there is none, so near a limit every charge is exact.
+//! Where room had to be called in for a charge, none is charged ahead for the next 1,024 attempts. A thread holds 512 KiB at most.
 //!
 //! A pocket's home, the node whose room it is, is known to the thread and to the list at the node, by
 //! which drainers come (`drain.rs`).
@@ -236,6 +237,7 @@ pub(crate) fn calling_in(
                 if drain::drain(&refused.node).is_idle() {
                     return Err(refused);
                 }
+                refused.node.pockets.gate.rest();
             }
             charged => return charged,
         }
@@ -435,7 +437,8 @@ impl Node {
     /// Returns how much of `wanted` may be charged ahead, at this moment.
     pub(crate) fn batch(self: &Arc<Self>, wanted: u64) -> u64 {
         let left = self.levels().map(|level| level.ease()).min().unwrap_or(0) / PART;
-        if left < MIN_BATCH || self.is_stock_forbidden() {
+        let is_resting = self.levels().any(|level| level.pockets.gate.is_resting());
+        if left < MIN_BATCH || is_resting || self.is_stock_forbidden() {
             self.reconsider();
             return 0;
         }

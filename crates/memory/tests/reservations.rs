@@ -217,6 +217,11 @@ fn what_is_charged_ahead_refuses_nobody() {
     assert_eq!(idle.shrink(4), 4);
     other.grow(4).unwrap();
     drop(other);
+    // For a while after room was called in nothing is charged ahead.
+    for _ in 0..2_000 {
+        idle.grow(1).unwrap();
+        assert_eq!(idle.shrink(1), 1);
+    }
     idle.grow(100).unwrap();
     assert!(css.current() > 106);
     css.try_charge(max - 106).expect("called in again");
