@@ -56,7 +56,6 @@
 //! The root has a limit, too: the budget of the process. `docs/control-files.md` says what differs from the
 //! kernel's files, and why.
 #![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
-#![cfg_attr(not(loom), expect(dead_code, reason = "what stands on these parts follows"))]
 
 #[cfg(not(loom))]
 mod subsystem;

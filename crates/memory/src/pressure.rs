@@ -54,14 +54,16 @@ impl MemoryCss {
     /// One exchange a level; while nobody stalls, neither the clock nor a lock. The first guard near a group
     /// allocates.
     pub fn work(&self) -> Working {
-        Working(OnThread::enter(&self.node, Activity::Productive))
+        Working { _working: OnThread::enter(&self.node, Activity::Productive) }
     }
 }
 
 /// Counts the thread as productive in a group; from [`MemoryCss::work`].
 #[must_use = "the thread is at work until it is dropped"]
 #[derive(Debug)]
-pub struct Working(OnThread);
+pub struct Working {
+    _working: OnThread,
+}
 
 /// Counts a member as stalled until it is dropped, on whatever thread.
 #[must_use = "the member stalls until it is dropped"]
@@ -72,7 +74,9 @@ pub(crate) struct Stall {
 /// Counts the calling thread as stalled until it is dropped.
 #[must_use = "the thread stalls until it is dropped"]
 #[derive(Debug)]
-pub(crate) struct StallHere(OnThread);
+pub(crate) struct StallHere {
+    _stalled: OnThread,
+}
 
 impl Node {
     /// Has a member stall that is no thread: a future that waits.
@@ -83,7 +87,7 @@ impl Node {
 
     /// Has the calling thread stall, which blocks or reclaims.
     pub(crate) fn stall_here(self: &Arc<Self>) -> StallHere {
-        StallHere(OnThread::enter(self, Activity::Stalled))
+        StallHere { _stalled: OnThread::enter(self, Activity::Stalled) }
     }
 
     fn pressure(&self) -> &Pressure {

@@ -36,6 +36,7 @@ use crate::{
     css::MemoryCss,
     error::ReclaimError,
     node::{NONE, Node},
+    protect::shares::DEFAULT_WEIGHT,
     spill::SpillTicket,
     sync::{Arc, Ordering},
 };
@@ -118,7 +119,7 @@ pub trait Reclaimer: Send + Sync + 'static {
     ///
     /// One of weight 200 is asked for half the fraction of what it has that one of weight 100 is asked for.
     fn weight(&self) -> u32 {
-        100
+        DEFAULT_WEIGHT
     }
 
     /// Returns how much it could give, about, in bytes: cheap, and without waiting. At 0 it is not asked.
@@ -224,15 +225,10 @@ thread_local! {
 /// Has the thread count as one that reclaims.
 struct Inside;
 
-/// Makes room for `want` at `at`, by passes up to `deepest`.
+/// Makes room for `want` at `at`, for a charge at `asker`, by passes up to `deepest`.
 ///
 /// Nothing is done where there is room, in a reclaimer, and in the child of a fork. Does not wait, except for
 /// reclaimers that it runs: passes up to [`Pass::Evict`], and [`Pass::Destructive`].
-pub(crate) fn reclaim(at: &Arc<Node>, want: u64, deepest: Pass) -> Outcome {
-    run(at, None, Goal::Room(want), deepest)
-}
-
-/// As [`reclaim`], for a charge at `asker`.
 pub(crate) fn reclaim_for(at: &Arc<Node>, asker: &Arc<Node>, want: u64, deepest: Pass) -> Outcome {
     run(at, Some(asker), Goal::Room(want), deepest)
 }

@@ -437,9 +437,12 @@ impl Node {
     /// Returns how much of `wanted` may be charged ahead, at this moment.
     pub(crate) fn batch(self: &Arc<Self>, wanted: u64) -> u64 {
         let left = self.levels().map(|level| level.ease()).min().unwrap_or(0) / PART;
-        let is_resting = self.levels().any(|level| level.pockets.gate.is_resting());
-        if left < MIN_BATCH || is_resting || self.is_stock_forbidden() {
+        if left < MIN_BATCH || self.is_stock_forbidden() {
             self.reconsider();
+            return 0;
+        }
+        // Last: only what would be charged ahead counts as an attempt.
+        if self.levels().any(|level| level.pockets.gate.is_resting()) {
             return 0;
         }
         wanted.min(left)

@@ -450,6 +450,25 @@ fn a_charge_of_nothing_settles_what_was_called_in() {
     });
 }
 
+/// A strict removal that is refused leaves nobody who waits for the last charge to go; a group whose release is to
+/// be told does.
+#[test]
+fn a_group_that_was_drained_charges_ahead_again_unless_it_is_awaited() {
+    both_barriers(|world| {
+        for is_told in [false, true] {
+            let (group, css) = world.child(&world.root, if is_told { "told" } else { "web" });
+            group.set_notify_on_release(is_told).expect("it is there");
+            group.remove(Removal::Strict).expect_err("we hold its css");
+            for _ in 0..600 {
+                css.try_charge(100).expect("room");
+                css.uncharge(100);
+            }
+            assert_eq!(css.current() > 0, !is_told, "kept for what is charged next");
+        }
+        world.assert_empty();
+    });
+}
+
 /// Somebody filled the pocket between the look and the refill.
 #[test]
 fn a_refill_leaves_what_it_does_not_need() {

@@ -14,14 +14,21 @@ use fief_core::{Cgroup, Controller, CssRef, Limit, Registry, VirtualClock};
 
 use crate::{
     Memory, MemoryCss, Pass, ReclaimCx, Reclaimed, Reclaimer, ReclaimerGuard, SpillOptions,
+    node::Node,
     reclaim::{
-        Outcome, reclaim, reclaim_for,
+        Goal, Outcome, reclaim_for,
         registration::{Called, Giver},
+        run,
     },
 };
 
 const M: u64 = 1 << 20;
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Reclaims for somebody who charges nowhere.
+fn room_for(at: &Arc<Node>, want: u64, deepest: Pass) -> Outcome {
+    run(at, None, Goal::Room(want), deepest)
+}
 
 struct Scene {
     memory: Controller<Memory>,
@@ -95,16 +102,16 @@ fn a_charge_reclaims_what_it_lacks_and_no_deeper_than_it_says() {
     let passes = [Pass::Benign, Pass::Evict, Pass::Destructive];
     let hoards = passes.map(|pass| scene.hoard(&format!("{pass:?}"), pass, 4 * M));
     let node = &scene.css.node;
-    assert_eq!(reclaim(node, 100 * M, Pass::Destructive), Outcome::default(), "there is no max");
+    assert_eq!(room_for(node, 100 * M, Pass::Destructive), Outcome::default(), "there is no max");
     scene.css.set_max(Limit::At(13 * M));
     let left = || hoards.each_ref().map(|(hoard, _)| hoard.bytes() / M);
-    assert_eq!(reclaim(node, M, Pass::Destructive), Outcome::default(), "there is room");
-    assert_eq!(reclaim(node, 3 * M, Pass::Benign).freed, 2 * M, "so much is lacking");
-    assert_eq!(reclaim(node, 8 * M, Pass::Benign).freed, 2 * M);
+    assert_eq!(room_for(node, M, Pass::Destructive), Outcome::default(), "there is room");
+    assert_eq!(room_for(node, 3 * M, Pass::Benign).freed, 2 * M, "so much is lacking");
+    assert_eq!(room_for(node, 8 * M, Pass::Benign).freed, 2 * M);
     assert_eq!(left(), [0, 4, 4]);
-    assert_eq!(reclaim(node, 13 * M, Pass::Spill).freed, 4 * M);
+    assert_eq!(room_for(node, 13 * M, Pass::Spill).freed, 4 * M);
     assert_eq!(left(), [0, 0, 4]);
-    assert_eq!(reclaim(node, 10 * M, Pass::Destructive).freed, M);
+    assert_eq!(room_for(node, 10 * M, Pass::Destructive).freed, M);
     assert_eq!(left(), [0, 0, 3]);
 }
 
@@ -199,7 +206,7 @@ fn a_reclaimer_that_runs_is_under_way_for_a_second() {
         scope.spawn(|| scene.css.reclaim(M).unwrap_err());
         entered.recv().unwrap();
         assert_eq!(scene.css.node.spills_under_way(), 1);
-        assert!(reclaim(&scene.css.node, M, Pass::Evict) == Outcome::default());
+        assert!(room_for(&scene.css.node, M, Pass::Evict) == Outcome::default());
         scene.clock.advance(SECOND);
         assert_eq!(scene.css.node.spills_under_way(), 0);
         release.send(()).unwrap();
