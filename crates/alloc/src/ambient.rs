@@ -135,14 +135,20 @@ impl Ambient {
 
     /// Returns the bytes in blocks of the group that are not freed yet.
     ///
-    /// Exact if nobody allocates or frees for it meanwhile; about right otherwise. Costs some loads for each
-    /// thread.
+    /// Exact if nobody allocates or frees for it meanwhile; about right otherwise.
+    ///
+    /// # Concurrency
+    ///
+    /// Costs some loads for each thread, and takes no lock. If a thread was interrupted in the very moment in
+    /// which it added up what it had counted for this group, waits until it goes on; after half a second the
+    /// figure is about right, and that thread is not waited for again. In a signal handler that interrupts
+    /// an allocation it does not wait.
     #[must_use]
     pub fn live(&self) -> u64 {
         BLOCKS.totals(self.record).live()
     }
 
-    /// Returns the figures.
+    /// Returns the figures: exact, and waits, as [`live`](Self::live).
     #[must_use]
     pub fn stats(&self) -> AmbientStats {
         let totals = BLOCKS.totals(self.record);

@@ -25,6 +25,20 @@
 //! that is odd while one is under way and goes up with each, so the reader notices and
 //! gives up for this time. Allocations may be seen twice: that is too high, as it should be.
 //!
+//! # Figures
+//!
+//! A figure is to be exact when nobody counts for its record. Even then cells of it are flushed, as
+//! others move in, and by threads that are interrupted in the middle: what such a cell has may be in the record already, and no
+//! word says so. So who reads a cell of the record that is under way *waits* for its owner, at most
+//! [`LONGEST_WAIT`]. Cells of other records do not matter, whatever happens to them.
+//!
+//! What the record has is read before the cells and afterwards. Its sums only grow: if they are the
+//! same, nothing was added in between, so nothing was missed; and what had been added before is in none
+//! of the cells that were read, or their numbers would have shown it.
+//!
+//! An owner that is not heard of, as it was left behind by a fork, is waited for once. Nobody waits in a
+//! signal handler that interrupts a count, as that may be the flush it would wait for.
+//!
 //! # Orderings
 //!
 //! Edge `cell`: owners store with Release, readers load with Acquire. Who sees a free sees the
@@ -39,11 +53,11 @@
 
 #[cfg(not(loom))]
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ptr;
+use std::{ptr, time::Duration};
 
 use crate::{
     record::Record,
-    sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, constructor, order, skip},
+    sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering, constructor, order, skip},
 };
 
 /// Cells in a block.
@@ -51,6 +65,12 @@ const CELLS: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// What a cell may have of a record's bytes, either way, before it is flushed: 64 KiB.
 pub(crate) const BATCH: u64 = if cfg!(loom) { 4 } else { 64 << 10 };
+
+/// How often a figure is read while its record is flushed to.
+const READS: usize = 16;
+
+/// How long a figure waits for a thread that was interrupted while it flushed.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// A thread's share of what one record counts.
 #[derive(Debug)]
@@ -79,6 +99,8 @@ pub(crate) struct Block {
     next: AtomicPtr<Self>,
     /// 1 while a thread owns it, else 0.
     taken: AtomicU64,
+    /// The move that somebody has waited for in vain: its cell's place, and its number.
+    given_up: AtomicU64,
     cells: [Cell; CELLS],
 }
 
@@ -179,10 +201,11 @@ impl Cell {
     fn read(&self, record: &Record) -> Totals {
         let mut seen = Totals::default();
         for _ in 0..8 {
-            // Ordering: Acquire (edge cell), all four.
-            let freed = self.freed.load(Ordering::Acquire);
-            let allocated = self.allocated.load(Ordering::Acquire);
-            if !self.is_of(record, Ordering::Acquire) {
+            // Ordering: Acquire (edge cell), all four: who finds it empty, or another's, finds what was
+            // here in the record.
+            let freed = self.freed.load(order("figure_load", Ordering::Acquire));
+            let allocated = self.allocated.load(order("figure_load", Ordering::Acquire));
+            if !self.is_of(record, order("figure_load", Ordering::Acquire)) {
                 return Totals::default();
             }
             let net = allocated.wrapping_sub(freed).cast_signed();
@@ -209,6 +232,7 @@ impl Block {
             moves: std::array::from_fn(|_| AtomicU32::new(0)),
             next: AtomicPtr::new(ptr::null_mut()),
             taken: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
             cells: std::array::from_fn(|_| cell()),
         }
     }
@@ -227,6 +251,33 @@ impl Block {
     #[cfg_attr(loom, expect(clippy::modulo_one, reason = "models have one"))]
     fn moves_of(&self, record: &Record) -> &AtomicU32 {
         &self.moves[record.number() % CELLS]
+    }
+
+    /// Returns what a record has here; and whether it had that at one moment, at which it was not flushed.
+    fn share(&self, record: &Record) -> (Totals, bool) {
+        // Ordering: Acquire (edge cell): the cell as of that move.
+        let moves = self.moves_of(record).load(order("figure_moves", Ordering::Acquire));
+        let share = self.cell(record).read(record);
+        // Ordering: Relaxed: ordered behind the loads of the cell.
+        let is_still = self.moves_of(record).load(Ordering::Relaxed) == moves;
+        // Without a share there is nothing that could be seen twice.
+        let is_settled = share == Totals::default() || (moves.is_multiple_of(2) && is_still);
+        if !is_settled && is_still {
+            self.wait(record, moves);
+        }
+        (share, is_settled || skip("figure_settled"))
+    }
+
+    /// Waits until the move of the record's cell is over that is under way, for some time.
+    fn wait(&self, record: &Record, moves: u32) {
+        let number = self.moves_of(record);
+        let place = ptr::from_ref(number).addr() % size_of_val(&self.moves);
+        let this = (place as u64) << u32::BITS | u64::from(moves);
+        // Ordering: Relaxed, all: only when to look again.
+        let is_over = || number.load(Ordering::Relaxed) != moves;
+        if self.given_up.load(Ordering::Relaxed) != this && !sync::wait(LONGEST_WAIT, is_over) {
+            self.given_up.store(this, Ordering::Relaxed);
+        }
     }
 
     /// Counts bytes allocated for a record, if its cell is here and has room; for the block's owner alone.
@@ -441,38 +492,25 @@ impl Blocks {
 
     /// Returns what a record has counted, as of about now; exact when nobody counts for it.
     ///
-    /// A cell that is flushed meanwhile, for another record perhaps, would be missed or seen twice: then it
-    /// is all read again, some times.
+    /// See the module's "Figures".
     pub(crate) fn totals(&self, record: &Record) -> Totals {
         let mut totals = Totals::default();
-        for _ in 0..16 {
-            let moves = self.moves(record);
-            totals = self.read(record);
-            if moves.is_some() && self.moves(record) == moves {
+        for _ in 0..READS {
+            let flushed = record.flushed();
+            let mut is_exact = true;
+            totals = self.iter().fold(flushed, |sum, block| {
+                let (share, is_settled) = block.share(record);
+                is_exact &= is_settled;
+                Totals {
+                    allocated: sum.allocated.wrapping_add(share.allocated),
+                    freed: sum.freed.wrapping_add(share.freed),
+                }
+            });
+            if is_exact && (record.flushed() == flushed || skip("figure_flushed")) {
                 break;
             }
         }
         totals
-    }
-
-    /// Returns how often the record's cells were flushed in all; `None` while one is.
-    fn moves(&self, record: &Record) -> Option<u64> {
-        self.iter().try_fold(0_u64, |sum, block| {
-            // Ordering: Acquire (edge cell): what is read next is as of that move or later, and what was
-            // read before shows by this number what it was of.
-            let moves = block.moves_of(record).load(Ordering::Acquire);
-            moves.is_multiple_of(2).then(|| sum + u64::from(moves))
-        })
-    }
-
-    fn read(&self, record: &Record) -> Totals {
-        self.iter().fold(record.flushed(), |sum, block| {
-            let share = block.cell(record).read(record);
-            Totals {
-                allocated: sum.allocated.wrapping_add(share.allocated),
-                freed: sum.freed.wrapping_add(share.freed),
-            }
-        })
     }
 
     /// Returns what a record has counted in all if there is no block of it left, and nobody

@@ -239,6 +239,15 @@ pub(crate) fn replace(record: &'static Record) -> &'static Record {
     before
 }
 
+/// Returns whether the thread counts: who asks is a signal handler then, and has interrupted it.
+pub(crate) fn is_counting() -> bool {
+    LOCAL.with(|local| {
+        // Ordering: Relaxed, twice: as above.
+        let is_out = local.block.load(Ordering::Relaxed).is_null();
+        is_out && local.stage.load(Ordering::Relaxed) == Stage::COUNTING
+    })
+}
+
 /// Returns whether an allocation on this thread comes by here.
 pub(crate) fn is_installed() -> bool {
     LOCAL.with(|local| {

@@ -9,8 +9,9 @@
 //! there is one for each thread. Asked for, it is charged cells and all: exactly, if nobody counts meanwhile.
 //!
 //! Who settles a record takes its charge out of it meanwhile, as charging may wake others, under no lock of
-//! ours. A record without its charge is left for the next safe point: nobody waits here, not even in the
-//! child of a fork, where nobody may be left to put it back.
+//! ours. A record without its charge is left for the next safe point: nobody waits for it, not even in the
+//! child of a fork, where nobody may be left to put it back. Settling exactly waits for a thread that was
+//! interrupted while it flushed a cell (`block.rs`), for a bounded time; a safe point does not.
 
 use crate::{
     local::{self, BLOCKS},
@@ -34,8 +35,8 @@ pub(crate) enum Effort {
 ///
 /// # Concurrency
 ///
-/// One load for each group and thread, and a charge for each group that changed. Takes no lock that is held.
-/// Not for signal handlers.
+/// Some loads for each group and thread, and a charge for each group that changed. Takes no lock that is
+/// held, and waits as [`Ambient::live`](crate::Ambient::live) does. Not for signal handlers.
 pub fn settle() {
     let _outside = Outside::enter();
     for record in ALL.iter() {

@@ -40,7 +40,8 @@ impl AllocStats {
 
 /// Returns the figures.
 ///
-/// Exact if nobody allocates or frees meanwhile. Takes no lock; costs some loads for each record and thread.
+/// Exact if nobody allocates or frees meanwhile. Takes no lock; costs some loads for each record and thread,
+/// and waits as [`Ambient::live`](crate::Ambient::live) does.
 #[must_use]
 pub fn stats() -> AllocStats {
     let mut stats = AllocStats { orphan: BLOCKS.totals(&ORPHAN).live(), ..AllocStats::default() };

@@ -3,7 +3,7 @@
 use loom::thread;
 
 use crate::{
-    block::{BATCH, Block, Blocks},
+    block::{BATCH, Block, Blocks, Totals},
     record::Record,
     sync::{Arc, AtomicU64, Ordering},
 };
@@ -110,6 +110,36 @@ fn frees_of_another_record_do_not_count() {
         moving.join().expect("no panic");
         assert_eq!(world.blocks.totals(world.record).live(), 1);
         assert_eq!(world.blocks.totals(world.other).live(), 2);
+    });
+}
+
+/// A figure of a record for which nobody counts is exact, while another pushes it out of its cells.
+#[test]
+fn a_figure_is_exact_while_a_cell_is_flushed() {
+    loom::model(|| {
+        let world = World::new();
+        let [own, others] = world.owned;
+        // Blocks of 1 and 2; the first is freed elsewhere.
+        own.allocated(world.record, 3);
+        others.freed(world.record, 1);
+        let moving = thread::spawn(move || own.allocated(world.other, 1));
+        assert_eq!(world.blocks.totals(world.record), Totals { allocated: 3, freed: 1 });
+        moving.join().expect("no panic");
+        assert_eq!(world.blocks.totals(world.record), Totals { allocated: 3, freed: 1 });
+    });
+}
+
+/// So it is while a cell with frees is, and both of its sums move.
+#[test]
+fn a_figure_is_exact_while_both_sums_are_flushed() {
+    loom::model(|| {
+        let world = World::new();
+        let [own, _] = world.owned;
+        own.allocated(world.record, 3);
+        own.freed(world.record, 1);
+        let moving = thread::spawn(move || own.flush_all());
+        assert_eq!(world.blocks.totals(world.record), Totals { allocated: 3, freed: 1 });
+        moving.join().expect("no panic");
     });
 }
 
