@@ -49,7 +49,7 @@
 //!
 //! # Tests
 //!
-//! `tests/loom_block.rs`, and all in `tests/`.
+//! `tests/loom_block.rs`, below, and all in `tests/`.
 
 #[cfg(not(loom))]
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -524,5 +524,34 @@ impl Blocks {
         let cells = cells.fold(0, u64::wrapping_add);
         let allocated = cells.wrapping_add(record.allocated());
         (allocated == freed).then_some(freed)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A fork leaves threads behind in the middle of a flush: they are waited for, but once.
+    #[test]
+    fn a_flush_that_never_ends_is_waited_for_once() {
+        static OWN: Blocks = Blocks::new();
+        let block = OWN.take().expect("memory");
+        let [record, other, ..] = Record::make() else { unreachable!("memory") };
+        block.allocated(record, 5);
+        block.moves_of(record).fetch_add(1, Ordering::Relaxed);
+        let timed = |record| {
+            let start = Instant::now();
+            (OWN.totals(record).live(), start.elapsed() >= LONGEST_WAIT)
+        };
+        assert_eq!(timed(other), (0, false), "nothing of it is under way");
+        assert_eq!(timed(record), (5, true));
+        assert_eq!(timed(record), (5, false));
+        // The next one is another.
+        block.moves_of(record).fetch_add(2, Ordering::Relaxed);
+        assert_eq!(timed(record), (5, true));
+        block.moves_of(record).fetch_add(1, Ordering::Relaxed);
+        assert_eq!(timed(record), (5, false));
     }
 }
