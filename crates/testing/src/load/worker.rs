@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, iter};
 
-use fief_core::{Cache, Charge, Controller, CssRef, Registry, Task};
+use fief_core::{Cache, Charge, Controller, Css, CssRef, Registry, Task};
 
 use super::{
     below, refuse,
@@ -247,8 +247,8 @@ impl Crew {
             _ => {
                 let guard = registry.read();
                 let css = guard.task_css(&payee.controller, task)?;
-                // It may be on its way offline, in the view of this guard.
-                css.try_get_online().or_else(|| css.parent()?.try_get_online())
+                // It may be on its way offline in the view of this guard, with groups above it.
+                iter::successors(Some(css), |css| css.parent()).find_map(Css::try_get_online)
             }
         }
     }
