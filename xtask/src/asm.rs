@@ -25,7 +25,7 @@ struct Example {
 }
 
 /// Their names differ, as all listings land in one folder.
-const EXAMPLES: [Example; 2] = [
+const EXAMPLES: [Example; 3] = [
     Example {
         package: "core",
         name: "fast_path",
@@ -41,6 +41,11 @@ const EXAMPLES: [Example; 2] = [
         package: "memory",
         name: "charge_fast_path",
         probes: &["probe_try_charge", "probe_uncharge", "probe_grow", "probe_shrink"],
+    },
+    Example {
+        package: "cpu",
+        name: "checkpoint_fast_path",
+        probes: &["probe_checkpoint", "probe_thread_checkpoint"],
     },
 ];
 

@@ -40,7 +40,8 @@ const GATE: &[Step] = &[
     }),
     ("test", || go(&mut command("cargo test --locked --workspace"))),
     ("test, all features", || {
-        let line = "cargo test --locked -p fief-core -p fief-memory -p fief-tasks --all-features";
+        let line = "cargo test --locked -p fief-core -p fief-cpu -p fief-memory -p fief-tasks \
+                    --all-features";
         go(&mut command(line))
     }),
     ("doc", || {
@@ -90,8 +91,8 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "hack",
         version: "cargo hack --version",
-        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief-memory -p fief-tasks \
-               -p fief",
+        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief-cpu -p fief-memory \
+               -p fief-tasks -p fief",
         install: "cargo install --locked cargo-hack",
     },
     Tool {

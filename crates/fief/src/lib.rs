@@ -2,6 +2,9 @@
 
 #[doc(inline)]
 pub use fief_core::*;
+#[cfg(feature = "cpu")]
+#[doc(inline)]
+pub use fief_cpu as cpu;
 #[cfg(feature = "memory")]
 #[doc(inline)]
 pub use fief_memory as memory;

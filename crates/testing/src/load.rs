@@ -12,10 +12,14 @@
 //! `register memory` registers [`Memory`]. The threads charge bytes for the tasks of the script, and give back
 //! older ones, their own or another thread's (`load/till.rs`).
 //!
+//! `register cpu` registers [`Cpu`], with workers. The threads have jobs run for the tasks of the script
+//! (`load/yard.rs`).
+//!
 //! | command | what it does |
 //! |---|---|
 //! | `charge memory G N`, `uncharge memory G N` | bytes that the script itself has charged to a group |
 //! | `repeat N` … `end` | the commands between, so many times; not within another |
+//! | `refused COMMAND` | goes on if the command is refused |
 //! | `work N` | goes on when the threads have made `N` more charges |
 //! | `rest` | stops the threads for a moment, and compares all sums |
 //!
@@ -23,7 +27,8 @@
 //! and the sum of what css hold for themselves; what they ever charged, what the root has tallied; and no
 //! group that had room when its max was set may be above it. What each group shows in `tasks.current` must
 //! be how many members it and those below it have; what it shows in `memory.current`, once what is charged ahead
-//! is called in, what is held there and below, removed groups included. At the end the threads give everything
+//! is called in, what is held there and below, removed groups included. All jobs have ended, each after as many
+//! polls as it asked for, or cancelled, and was dropped once. At the end the threads give everything
 //! back, everything is unbound, unregistered and destroyed, and nothing may be left.
 
 mod staff;
@@ -31,6 +36,7 @@ mod step;
 mod till;
 mod units;
 mod worker;
+mod yard;
 
 use std::fmt;
 
@@ -38,6 +44,7 @@ use fief_core::{
     AnyController, BindError, Cgroup, Controller, Hierarchy, MemberPolicy, RebindOptions, Registry,
     Removal, Task,
 };
+use fief_cpu::Cpu;
 use fief_memory::Memory;
 use fief_tasks::Tasks;
 use thiserror::Error;
@@ -80,6 +87,8 @@ pub struct Summary {
     pub tasks_refused: u64,
     pub bytes_charged: u64,
     pub bytes_refused: u64,
+    pub jobs: u64,
+    pub jobs_cancelled: u64,
 }
 
 /// A registry, and what a script has made there.
@@ -95,6 +104,7 @@ enum Named {
     Units(Payee),
     Tasks(Controller<Tasks>),
     Memory(Controller<Memory>),
+    Cpu(Controller<Cpu>),
 }
 
 type Outcome = Result<(), Failure>;
@@ -124,7 +134,8 @@ pub fn run(script: &str, threads: usize) -> Result<Summary, LoadError> {
     let (tasks_made, tasks_refused) = crew.staff.counts();
     let (bytes_charged, bytes_refused) = crew.till.counts();
     let summary = Summary { lookups, charged, refused, tasks_made, tasks_refused, ..field.summary };
-    Ok(Summary { bytes_charged, bytes_refused, ..summary })
+    let (jobs, jobs_cancelled) = crew.yard.counts();
+    Ok(Summary { bytes_charged, bytes_refused, jobs, jobs_cancelled, ..summary })
 }
 
 impl Field<'_> {
@@ -152,6 +163,10 @@ impl Field<'_> {
                 self.crew.compare(&self.registry)
             }
             Step::Repeat(..) => Ok(()),
+            Step::Refused(command) => match self.command(command) {
+                Ok(()) => Err(refuse(format!("`{command}` was not refused"))),
+                Err(_) => Ok(()),
+            },
             Step::Uncharge(path, bytes) => {
                 let group = self.group(path)?;
                 self.crew.till.uncharge(&group, *bytes)
@@ -170,6 +185,10 @@ impl Field<'_> {
             }
             Command::Register(name) if name == "memory" => {
                 self.crew.till.set(self.registry.register(Memory::new())?);
+            }
+            Command::Register(name) if name == "cpu" => {
+                let cpu = self.registry.register(Cpu::builder().cpus(2).build())?;
+                self.crew.yard.open(cpu).map_err(|error| refuse(error.to_string()))?;
             }
             Command::Register(name) => {
                 let controller = self.registry.register(Units::new(name))?;
@@ -253,6 +272,7 @@ impl Field<'_> {
             }
             tasks.unregister()?;
         }
+        self.crew.yard.settle()?;
         self.crew.till.settle()?;
         let freed = self.crew.take_payees();
         for payee in &freed {
@@ -301,7 +321,8 @@ impl Field<'_> {
         let tasks = self.crew.staff.controller().filter(|tasks| tasks.name() == name);
         let memory = self.crew.till.controller().filter(|memory| memory.name() == name);
         let found = self.crew.payee(name).map(Named::Units).or(tasks.map(Named::Tasks));
-        let found = found.or(memory.map(Named::Memory));
+        let cpu = self.crew.yard.controller().filter(|cpu| cpu.name() == name);
+        let found = found.or(memory.map(Named::Memory)).or(cpu.map(Named::Cpu));
         found.ok_or_else(|| Refusal::UnknownSubsystem(name.to_owned()))
     }
 
@@ -316,6 +337,7 @@ impl Named {
             Self::Units(payee) => &payee.controller,
             Self::Tasks(tasks) => tasks,
             Self::Memory(memory) => memory,
+            Self::Cpu(cpu) => cpu,
         }
     }
 
@@ -324,6 +346,7 @@ impl Named {
             Self::Units(payee) => payee.controller.hierarchy(),
             Self::Tasks(tasks) => tasks.hierarchy(),
             Self::Memory(memory) => memory.hierarchy(),
+            Self::Cpu(cpu) => cpu.hierarchy(),
         }
     }
 
@@ -332,6 +355,7 @@ impl Named {
             Self::Units(payee) => payee.controller.bind(hierarchy),
             Self::Tasks(tasks) => tasks.bind(hierarchy),
             Self::Memory(memory) => memory.bind(hierarchy),
+            Self::Cpu(cpu) => cpu.bind(hierarchy),
         }
     }
 
@@ -340,6 +364,7 @@ impl Named {
             Self::Units(payee) => Ok(payee.controller.unbind()?),
             Self::Tasks(tasks) => Ok(tasks.unbind()?),
             Self::Memory(memory) => Ok(memory.unbind()?),
+            Self::Cpu(cpu) => Ok(cpu.unbind()?),
         }
     }
 }
@@ -366,11 +391,12 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { threads, lookups, charged, refused, rebinds, rests, .. } = self;
         let Self { tasks_made, tasks_refused, bytes_charged, bytes_refused, .. } = self;
+        let Self { jobs, jobs_cancelled, .. } = self;
         write!(
             f,
             "{threads} threads, {rebinds} rebinds, {lookups} lookups, {charged} units charged, \
              {refused} charges refused, {tasks_made} tasks made, {tasks_refused} refused, {bytes_charged} charges of bytes, \
-             {bytes_refused} refused, sums agree at {rests} rests and the end"
+             {bytes_refused} refused, {jobs} jobs, {jobs_cancelled} cancelled, sums agree at {rests} rests and the end"
         )
     }
 }

@@ -47,6 +47,13 @@ fn bytes_are_counted_where_they_were_charged() {
 }
 
 #[test]
+fn jobs_run_where_their_tasks_are() {
+    let summary = run_shorter(include_str!("../scripts/cpu.script"));
+    assert_eq!(summary.rebinds, 4);
+    assert!(summary.jobs > summary.jobs_cancelled, "{summary}");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let cases = [
         ("hierarchy h\nmkdr a", "line 2: at `mkdr`: no such command"),
@@ -74,6 +81,9 @@ fn what_is_wrong_is_told_with_its_line() {
             "line 2: the script holds 0",
         ),
         ("uncharge memory / x", "line 1: `x` is not a number"),
+        ("hierarchy h\nrefused mkdir a", "line 2: `mkdir a` was not refused"),
+        ("refused mkdr a", "line 1: at `mkdr`: no such command"),
+        ("register cpu; register cpu", "line 1: subsystem cpu"),
     ];
     for (script, expected) in cases {
         let error = load::run(script, 1).expect_err(script);

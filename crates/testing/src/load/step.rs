@@ -12,6 +12,8 @@ pub(super) enum Step {
     Repeat(u32, Vec<(usize, Self)>),
     Work(u64),
     Rest,
+    /// Has a command be refused.
+    Refused(Command),
     /// Gives back so many bytes of a group.
     Uncharge(String, u64),
 }
@@ -50,6 +52,12 @@ fn parse_block(
             ["uncharge", "memory", path, bytes] => {
                 Step::Uncharge(path.to_owned(), number_of(number, bytes)?)
             }
+            ["refused", ..] => {
+                let line = line.trim_start().strip_prefix("refused").unwrap_or_default();
+                let refused = script::parse(line).map_err(|cause| wrong(number, &cause))?;
+                steps.extend(refused.into_iter().map(|command| (number, Step::Refused(command))));
+                continue;
+            }
             ["repeat", _] if within.is_some() => {
                 return Err(error(number, "`repeat` within `repeat`"));
             }
@@ -73,9 +81,12 @@ fn parse_block(
 
 /// Parses a line of the script language.
 fn commands(number: usize, line: &str) -> Result<Vec<(usize, Step)>, LoadError> {
-    let commands = script::parse(line)
-        .map_err(|cause| error(number, &format!("at `{}`: {}", cause.word, cause.rule)))?;
+    let commands = script::parse(line).map_err(|cause| wrong(number, &cause))?;
     Ok(commands.into_iter().map(|command| (number, Step::Command(command))).collect())
+}
+
+fn wrong(number: usize, cause: &script::ParseError) -> LoadError {
+    error(number, &format!("at `{}`: {}", cause.word, cause.rule))
 }
 
 fn number_of<N: std::str::FromStr>(line: usize, word: &str) -> Result<N, LoadError> {

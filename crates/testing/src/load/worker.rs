@@ -9,6 +9,7 @@ use super::{
     staff::Staff,
     till::{Purse, Till},
     units::{State, UNITS, Units},
+    yard::Yard,
 };
 use crate::{
     refusal::Failure,
@@ -44,6 +45,7 @@ pub(super) struct Crew {
     payees: Mutex<Vec<Payee>>,
     pub(super) staff: Staff,
     pub(super) till: Till,
+    pub(super) yard: Yard,
     /// Read by who works, written by who wants rest.
     gate: RwLock<()>,
     /// Charges that whoever comes by gives back.
@@ -181,6 +183,7 @@ impl Crew {
         let charges = lock(&self.payees).iter().try_for_each(Payee::compare);
         let result = charges.and_then(|()| self.staff.compare(registry));
         let result = result.and_then(|()| self.till.compare());
+        let result = result.and_then(|()| self.yard.compare(registry));
         drop(rest);
         result
     }
@@ -211,6 +214,9 @@ impl Crew {
                 self.complain(failure.text);
             }
             purse.turn(&task, &mut random);
+            if let Err(failure) = self.yard.turn(&task, &mut random) {
+                self.complain(failure.text);
+            }
             drop(task);
             while held.len() > HELD {
                 self.give_back(held.pop_front());
