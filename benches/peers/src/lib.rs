@@ -1,9 +1,11 @@
-//! Other people's memory accounting beside ours: for the scoreboard and the table.
+//! Other people's memory accounting and schedulers beside ours: for the scoreboard and the tables.
 //!
 //! `tests/` asserts what each was seen to do where it goes wrong. `src/main.rs` prints what a charge
-//! and its uncharge cost. `README.md` has the two commands.
+//! and its uncharge cost, `src/bin/cpu.rs` how schedulers share processors. `README.md` has the commands.
 #![expect(
+    clippy::exhaustive_enums,
     clippy::exhaustive_structs,
+    clippy::missing_panics_doc,
     reason = "for the programs of this package, which stop where something cannot be measured"
 )]
 
@@ -14,3 +16,4 @@ pub mod walk;
 pub mod allocators;
 pub mod contest;
 pub mod throughput;
+pub mod cpu;
