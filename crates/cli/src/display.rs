@@ -9,8 +9,10 @@ use std::{
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
+    display::cpu::{Cpu, Gauge},
     output::Output,
     tour::{
+        cpu as turns,
         memory::{Changed, Usage},
         schedule,
         stage::{ByTenant, Stage, Who},
@@ -18,12 +20,17 @@ use crate::{
     },
 };
 
+mod cpu;
+
+pub(crate) use cpu::percent;
+
 /// Shows how the tenants do.
 #[derive(Debug)]
 pub(crate) struct Display<'a> {
     stage: &'a Stage,
     start: Instant,
     meters: ByTenant<Meter>,
+    gauge: Gauge,
     apart: Duration,
     next: Instant,
     live: Option<Live>,
@@ -36,6 +43,7 @@ struct Live {
     time: ProgressBar,
     tenants: ByTenant<ProgressBar>,
     memory: ProgressBar,
+    cpu: ProgressBar,
     notices: ProgressBar,
     trees: ProgressBar,
 }
@@ -81,7 +89,8 @@ impl<'a> Display<'a> {
             None => schedule::lines_apart(stage.options.seconds),
         };
         let meter = Meter { at: start, operations: 0, taken: 0 };
-        Self { stage, start, meters: Who::ALL.map(|_| meter), apart, next: start + apart, live }
+        let (meters, gauge) = (Who::ALL.map(|_| meter), Gauge::new(start));
+        Self { stage, start, meters, gauge, apart, next: start + apart, live }
     }
 
     /// When there is next something to show.
@@ -99,11 +108,12 @@ impl<'a> Display<'a> {
         }
         let paces = Who::ALL.map(|who| self.pace(who, now));
         let memory = Usage::of(self.stage);
+        let cpu = self.gauge.read(now, turns::Usage::of(self.stage));
         let notices = self.notices();
         let whereabouts = self.whereabouts();
         let since = now - self.start;
         match &self.live {
-            Some(live) => live.draw(since, paces, memory, (notices, &whereabouts)),
+            Some(live) => live.draw(since, paces, (memory, cpu), (notices, &whereabouts)),
             None => {
                 let [first, others @ ..] = paces;
                 output.line(format_args!("{}  {first}", Seconds(since)));
@@ -111,6 +121,7 @@ impl<'a> Display<'a> {
                     output.line(format_args!("{:9}{pace}", ""));
                 }
                 output.line(format_args!("{:9}{memory}", ""));
+                output.line(format_args!("{:9}{cpu}", ""));
                 output.line(format_args!("{:9}{notices}", ""));
                 output.line(format_args!("{:9}{whereabouts}", ""));
             }
@@ -172,16 +183,16 @@ impl Live {
         let time = ProgressBar::new(seconds * 1000).with_style(style("[{bar:50}] {msg}"));
         let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
         let tenants = Who::ALL.map(|_| line());
-        let (memory, notices, trees) = (line(), line(), line());
+        let (memory, cpu, notices, trees) = (line(), line(), line(), line());
         let time = lines.insert(0, time);
-        Self { lines, time, tenants, memory, notices, trees }
+        Self { lines, time, tenants, memory, cpu, notices, trees }
     }
 
     fn draw(
         &self,
         since: Duration,
         paces: ByTenant<Pace>,
-        memory: Usage,
+        (memory, cpu): (Usage, Cpu),
         (notices, whereabouts): (Notices, &Whereabouts),
     ) {
         let total = self.time.length().unwrap_or_default() / 1000;
@@ -191,6 +202,7 @@ impl Live {
             line.set_message(pace.to_string());
         }
         self.memory.set_message(memory.to_string());
+        self.cpu.set_message(cpu.to_string());
         self.notices.set_message(notices.to_string());
         self.trees.set_message(whereabouts.to_string());
     }
@@ -247,7 +259,7 @@ impl fmt::Display for Whereabouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rebinds = HumanCount(self.rebinds).to_string();
         let tree = self.tree.as_deref().unwrap_or("no tree");
-        write!(f, "{:10} {rebinds:>9} rebinds      now in {tree}", "both")
+        write!(f, "{:10} {rebinds:>9} rebinds      now in {tree}", "three")
     }
 }
 
@@ -255,8 +267,8 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "queries, inflight and memory bound to by-tenant, with {} tasks at\n\
-             {:9}work in its {} groups, in {:.1} ms",
+            "queries, inflight, memory and cpu bound to by-tenant, with {} tasks\n\
+             {:9}at work in its {} groups, in {:.1} ms",
             self.tasks,
             "",
             self.groups,

@@ -6,12 +6,13 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
-    display::per_second,
+    display::{per_second, percent},
     output::Output,
     report::verdict::Books,
     tour::{
         Ended,
         agent::Service,
+        cpu::{Charged, weight},
         mover::Moves,
         sample::{Latencies, Op, SAMPLE_EVERY},
         stage::{ByTenant, Stage, Who},
@@ -20,6 +21,7 @@ use crate::{
     },
 };
 
+mod cpu;
 mod memory;
 mod moves;
 mod verdict;
@@ -34,6 +36,7 @@ pub(crate) struct Outcome {
     pub(crate) latencies: ByTenant<Latencies>,
     pub(crate) moves: Moves,
     pub(crate) service: Service,
+    pub(crate) charged: Charged,
 }
 
 /// Says what is about to run.
@@ -43,6 +46,8 @@ pub(crate) fn intro(stage: &Stage) -> String {
     let took = stage.input.took.as_secs_f64();
     let (threads, address, seconds) = (stage.options.threads, stage.address, stage.options.seconds);
     let last = USERS - 1;
+    let cpus = stage.cpus;
+    let [api, analytics, backup] = Who::ALL.map(weight);
     let (all, most) = (HumanBytes(stage.budget.all), HumanBytes(stage.budget.analytics));
     format!(
         "\
@@ -55,6 +60,8 @@ in each of two trees of one shape:
   ├─ api            ├─ gold       {threads} threads hash rows for TCP {address}
   │  └─ user-0..{last}   │  └─ ...     each user; its requests are members of it
   ├─ analytics      ├─ silver     {threads} threads group rows (TPC-H Q1) and sort them
+  │  ├─ sales       │  ├─ ...     a report without end
+  │  ├─ returns     │  ├─ ...     another
   │  └─ query-N     │  └─ ...     each query
   └─ backup         └─ bronze     {threads} threads compress rows into files
      └─ run-N          └─ ...     each file
@@ -62,6 +69,10 @@ in each of two trees of one shape:
 Two controllers count: queries operations and rows, inflight the bytes that are
 held, in a counter with a max. What one keeps for a group is the group's css.
 A third, memory, limits: {all} for all, {most} for analytics.
+A fourth, cpu, says whose turn it is: all that is computed is a job of a group,
+and runs on one of {cpus} CPUs. api weighs {api} and may be ahead of its turn; the
+others weigh {analytics} and {backup}. Within analytics two reports always want more CPU
+than they get, and one weighs four times as much as the other, in turn.
 Each operation takes references to css on one thread, and another thread drops
 them. At the start the controllers are in no tree.
 
@@ -70,9 +81,11 @@ them. At the start the controllers are in no tree.
               memory or others want, and other queries wait, or are victims.
               What backup keeps for comparing gives way first. The limit of
               analytics is lowered and raised again, every second.
-  rebound     The two go from by-tenant to by-plan and back, all the time, as
-              one, while groups come and go, always in both trees at once.
-              Memory stays.
+  weighed     From then on requests go ahead of queries and files, which share
+              by weight. The reports' weights change places, again and again.
+  rebound     All but memory go from by-tenant to by-plan and back, all the
+              time, as one, while groups come and go, always in both trees at
+              once.
   on notice   When their last member and their last reference are gone, release
               agents are told of groups, and remove them strictly: all runs, and
               half of the queries.
@@ -94,7 +107,7 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
     };
     let clock = stage.clock().as_nanos();
     format!(
-        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n{}\n\
+        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n{}\n{}\n\
          Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
          reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
          at the same moments on the same threads: what is slow there too is the machine.\n\n{}\n{}",
@@ -102,6 +115,7 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
         files(stage),
         notices(stage, &outcome.service),
         memory::section(stage),
+        cpu::section(stage, &outcome.charged),
         indented(&latencies(outcome)),
         moves::section(stage, &outcome.moves),
     )
@@ -139,6 +153,8 @@ fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
     row("  victims", &|tally| tally.victims.get(), "for want of memory");
     row("KiB in flight", &|tally| tally.charged.get() / 1024, "and given back");
     row("KiB of memory", &|tally| tally.reserved.get() / 1024, "reserved, and given back");
+    row("jobs", &|tally| tally.jobs_spawned.get(), "pieces of work, on the CPUs");
+    row("  cancelled", &|tally| tally.jobs_cancelled.get(), "by a kill, at the end");
     row("references taken", &|tally| tally.taken.get(), "");
     row("references dropped", &|tally| tally.dropped.get(), "on another thread");
     row("groups made", &|tally| tally.groups_made.get(), "in both trees at once");
@@ -146,6 +162,11 @@ fn tenants(stage: &Stage, outcome: &Outcome) -> Table {
     row("  on notice", &|tally| tally.groups_on_notice.get(), "strictly, by agents");
     row("kills", &|tally| tally.kills.get(), "of the whole tenant");
     row("  css kept alive", &|tally| tally.outlived.get(), "by references");
+    let time = outcome.charged.tenants;
+    let charged = time.map(|time| HumanCount(time.as_millis().try_into().unwrap_or(u64::MAX)));
+    table.add_row(whole_row("CPU ms", charged.map(|ms| ms.to_string()), "charged, since the bind"));
+    let shares = percent(time).map(|share| format!("{share} %"));
+    table.add_row(whole_row("  of all", shares, "by weight, if all want it"));
     let slowest = outcome.latencies.each_ref().map(|latencies| {
         latencies
             .slowest_reference()

@@ -32,6 +32,8 @@ pub(crate) mod stage;
 pub(crate) mod controller;
 pub(crate) mod inflight;
 pub(crate) mod memory;
+pub(crate) mod bench;
+pub(crate) mod cpu;
 pub(crate) mod pair;
 pub(crate) mod tree;
 pub(crate) mod audit;
@@ -128,6 +130,7 @@ fn perform(
 ) -> Result<Outcome> {
     let agents = agent::start(stage)?;
     let start = Instant::now();
+    stage.phases.mark(stage);
     let act = schedule::act(start, stage.options.seconds);
     let (run, took, harvest) = thread::scope(|scope| {
         let (mut crew, batches) = Crew::new(scope, stage, server, sender.clone());
@@ -136,11 +139,13 @@ fn perform(
             .and_then(|()| Who::ALL.into_iter().try_for_each(|who| tree::open(stage, who)))
             .and_then(|()| conduct(stage, start, events, crew.dropper(), output));
         let took = start.elapsed();
+        stage.phases.mark(stage);
         (run, took, crew.finish())
     });
     let Harvest { latencies, mut moves } = harvest?;
     let ended = run?;
     stage.buffers.clear();
+    let charged = cpu::close(stage)?;
     audit::finish(stage, &mut moves)?;
     let service = agent::retire(stage, agents, PATIENCE)?;
     for who in Who::ALL {
@@ -149,7 +154,7 @@ fn perform(
         }
     }
     stage.trees.registry.wait_reclaimed()?;
-    Ok(Outcome { ended, took, latencies, moves, service })
+    Ok(Outcome { ended, took, latencies, moves, service, charged })
 }
 
 /// What is due in a tour, at its time.
@@ -157,14 +162,16 @@ enum Due {
     Bind,
     Limit(memory::Turn),
     Kill(Kill),
+    Favour,
 }
 
 /// Everything that is due in a tour of `seconds`, in order.
 fn agenda(seconds: u64) -> Vec<(Duration, Due)> {
     let kills = schedule::kills(seconds).map(|kill| (kill.at, Due::Kill(kill)));
     let turns = schedule::turns(seconds).map(|(at, turn)| (at, Due::Limit(turn)));
-    let mut agenda: Vec<(Duration, Due)> =
-        iter::once((schedule::bind(seconds), Due::Bind)).chain(kills).chain(turns).collect();
+    let favours = schedule::favours(seconds).map(|at| (at, Due::Favour));
+    let bind = iter::once((schedule::bind(seconds), Due::Bind));
+    let mut agenda: Vec<(Duration, Due)> = bind.chain(kills).chain(turns).chain(favours).collect();
     agenda.sort_by_key(|(at, _)| *at);
     agenda
 }
@@ -193,6 +200,7 @@ fn conduct(
                     display.tell(&changed, output);
                 }
             }
+            Some((_, Due::Favour)) => cpu::favour(stage)?,
             Some((_, Due::Kill(kill))) => {
                 display.tell(&tree::kill(stage, kill.who, dropper)?, output);
             }
@@ -228,6 +236,7 @@ fn clear(stage: Stage) -> Result<Option<PathBuf>> {
     stage.queries.unregister()?;
     stage.inflight.unregister()?;
     stage.memory.unregister()?;
+    stage.cpu.unregister()?;
     stage.trees.tenants.destroy()?;
     stage.trees.plans.destroy()?;
     stage.archive.end(stage.options.keep)

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod data;
 pub(crate) mod protocol;
 pub(crate) mod query;
+pub(crate) mod reports;
 pub(crate) mod sort;
 pub(crate) mod spool;
 pub(crate) mod worker;

@@ -87,10 +87,16 @@ fn a_tour_does_its_work_and_every_check_holds() {
         "  ok      memory reserved = given back ",
         "  ok      memory in use at the root      0\n",
         "  ok      memory's peak at the root ",
+        "  ok      jobs = ended + cancelled ",
+        "  ok      CPU at root = groups' + own ",
+        "  ok      the favoured report's CPU ",
+        "cpu         ",
+        "  in one queue ",
+        "  by weight ",
         "  ok      rebinds refused                0 of ",
         "  ok      css changed by a rebind        0 of ",
         "  ok      limits lost by a rebind        0 of ",
-        "bound to by-tenant, with ",
+        "memory and cpu bound to by-tenant, with ",
         "memory.max of /analytics: ",
         "/api killed: ",
         "/analytics killed: ",
@@ -188,11 +194,11 @@ fn controllers_move_at_full_load_and_all_stays_as_it_was() {
     // There and back, and once more at the end, each time with three tenants and their users.
     let rebinds = of(text, "rebinds refused");
     assert!(rebinds >= 4 && rebinds.is_multiple_of(2), "{text}");
-    assert!(of(text, "css changed by a rebind") >= 2 * rebinds, "{text}");
+    assert!(of(text, "css changed by a rebind") >= 3 * rebinds, "{text}");
     assert!(of(text, "limits lost by a rebind") > 0, "{text}");
     // Each tenant once, when it is killed. Three times in the end the root and all groups, but for those of
     // tenant `backup`, which may be gone.
-    assert!(of(text, "usages that differ, at rest") >= 11 + 3 * 11, "{text}");
+    assert!(of(text, "usages that differ, at rest") >= 13 + 3 * 13, "{text}");
     assert!(text.contains(&format!("from one tree to the other {rebinds} times")), "{text}");
 
     // Limits under the old and the new path.
@@ -293,6 +299,21 @@ fn memory_is_short_and_every_query_comes_to_its_end() {
     let lowered =
         text.lines().find(|line| line.contains("memory.max of /analytics: 94 KiB -> 38 KiB"));
     assert!(lowered.is_some(), "{text}");
+}
+
+#[test]
+fn cpu_is_shared_by_weight_and_all_jobs_come_to_an_end() {
+    let output = run(&["--seconds", "3"]);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    for tenant in 0..3 {
+        // A kill cancels what it meets, and at least who waits to hear of it.
+        let (jobs, cancelled) = (row(&output, "jobs"), row(&output, "cancelled"));
+        assert!(cancelled[tenant] > 0 && cancelled[tenant] < jobs[tenant], "{text}");
+        assert!(row(&output, "CPU ms")[tenant] > 0, "{text}");
+    }
+    assert!(figure(text, "The reports sales and returns read the table ") > 0, "{text}");
+    assert!(figure(text, "40 and 10, changed places ") > 0, "{text}");
 }
 
 /// The names in `directory`.

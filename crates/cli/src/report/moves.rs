@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use crate::{
     report::{align_right, indented, table},
     tour::{
-        lookup::{Comparison, ENOUGH, Kind, LEAST, Summary, TIMED_EVERY, compare},
+        lookup::{Comparison, ENOUGH, Kind, LEAST, Summary, compare},
         mover::Moves,
         stage::Stage,
     },
@@ -16,9 +16,9 @@ use crate::{
 pub(super) fn section(stage: &Stage, moves: &Moves) -> String {
     let [rebind, quiet] = [Kind::Rebind, Kind::Quiet].map(|kind| stage.windows.summary(kind));
     format!(
-        "Both controllers went from one tree to the other {} times,\n{}.\n\n\
+        "Three controllers went from one tree to the other {} times,\n{}.\n\n\
          Lookups of a css for a task (Cache::css), in nanoseconds, by windows in which\n\
-         the controllers were moved, and windows in between. One in {TIMED_EVERY} was timed; windows\n\
+         the controllers were moved, and windows in between. Each was timed; windows\n\
          with fewer than {ENOUGH} are left out. The last columns are the median of the\n\
          windows' p99, and between which values half of them are.\n\n{}\n{}",
         HumanCount(moves.done),

@@ -5,12 +5,14 @@ use std::fmt;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
-    report::Outcome,
+    report::{Outcome, verdict::cpu::CpuBooks},
     tour::{
         Ended,
         stage::{Stage, Who},
     },
 };
+
+mod cpu;
 
 /// Everything that is compared, once all is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +92,7 @@ pub(crate) struct Books {
     /// Queries that ended as victims, as memory counted them, and as they heard of it.
     victims: u64,
     victims_heard: u64,
+    cpu: CpuBooks,
 }
 
 /// Whether one invariant held.
@@ -109,8 +112,7 @@ impl Books {
         };
         let stats = stage.trees.registry.stats();
         let ledger = stage.queries.subsystem().ledger();
-        let root = stage.queries.root();
-        let holder = stage.inflight.root();
+        let (root, holder) = (stage.queries.root(), stage.inflight.root());
         let memory = stage.memory.root();
         let events = memory.as_ref().map(|css| css.stats().events).unwrap_or_default();
         Self {
@@ -172,6 +174,7 @@ impl Books {
             memory_forced: events.force_over_max,
             victims: events.oom_kill,
             victims_heard: sum(|tally| tally.victims.get()),
+            cpu: CpuBooks::of(stage, &outcome.charged),
         }
     }
 }
@@ -197,7 +200,7 @@ impl Books {
             Verdict::equal("refusals = kills + agents'", self.refusals, [self.kills, self.refused]),
             Verdict::zero("groups the agents left", self.groups_left),
             Verdict::equal("css made = freed + live roots", self.css_made, css)
-                .and(self.css_live == 3, "more than the roots' are live"),
+                .and(self.css_live == 4, "more than the roots' are live"),
             Verdict::equal("css freed = released", self.css_freed, [self.css_released])
                 .and(self.states_made == self.states_released + 2, "some did not hear it")
                 .and(self.states_made == self.states_freed + 2, "some states were not dropped"),
@@ -235,6 +238,9 @@ impl Books {
                 .unless(self.memory_forced > 0, "by force"),
             Verdict::zero("victims nobody chose", self.victims_heard.saturating_sub(self.victims))
                 .of(self.victims_heard, ""),
+            self.cpu.jobs(),
+            self.cpu.usage(),
+            self.cpu.shares(),
             Verdict::zero("panics in the controllers", self.panics),
         ]
     }
@@ -311,9 +317,9 @@ mod tests {
         gone: 1,
         refusals: 3,
         kills: 2,
-        css_made: 15,
+        css_made: 16,
         css_freed: 12,
-        css_live: 3,
+        css_live: 4,
         css_released: 12,
         states_made: 10,
         states_released: 8,
@@ -350,6 +356,7 @@ mod tests {
         memory_forced: 0,
         victims: 2,
         victims_heard: 2,
+        cpu: cpu::tests::SOUND,
     };
 
     fn broken(books: Books) -> Vec<&'static str> {
@@ -377,8 +384,8 @@ mod tests {
             (Books { agent_told: 5, ..SOUND }, "notices = removed + in use"),
             (Books { refusals: 2, ..SOUND }, "refusals = kills + agents'"),
             (Books { groups_left: 1, ..SOUND }, "groups the agents left"),
-            (Books { css_made: 16, ..SOUND }, "css made = freed + live roots"),
-            (Books { css_made: 16, css_live: 4, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_made: 17, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_made: 17, css_live: 5, ..SOUND }, "css made = freed + live roots"),
             (Books { css_released: 11, ..SOUND }, "css freed = released"),
             (Books { states_released: 7, ..SOUND }, "css freed = released"),
             (Books { states_freed: 7, ..SOUND }, "css freed = released"),
@@ -407,6 +414,9 @@ mod tests {
             (Books { memory_peak: 1_025, ..SOUND }, "memory's peak at the root"),
             (Books { victims_heard: 3, ..SOUND }, "victims nobody chose"),
         ];
+        for (cpu, claim) in cpu::tests::broken() {
+            assert_eq!(broken(Books { cpu, ..SOUND }), [claim], "{cpu:?}");
+        }
         for (books, claim) in cases {
             assert_eq!(broken(books), [claim], "{books:?}");
         }
@@ -420,9 +430,9 @@ mod tests {
         assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 5 + 4 + 0");
         assert_eq!(lines[15], "  ok      wrong answers and files        0 of 5 compared");
 
-        let verdict = &Books { css_made: 16, css_live: 4, ..SOUND }.verdicts()[5];
+        let verdict = &Books { css_made: 17, css_live: 5, ..SOUND }.verdicts()[5];
         let line =
-            "  BROKEN  css made = freed + live roots  16 = 12 + 4; more than the roots' are live";
+            "  BROKEN  css made = freed + live roots  17 = 12 + 5; more than the roots' are live";
         assert_eq!(verdict.to_string(), line);
     }
 

@@ -58,7 +58,8 @@ impl Cancel {
         self.woken.try_recv().ok();
     }
 
-    fn cancel(&self) {
+    /// Stops the worker.
+    pub(crate) fn cancel(&self) {
         self.tally.heard.add(1);
         let watched = self.stream.lock();
         self.flag.raise();

@@ -2,7 +2,7 @@
 //!
 //! The thread that moves the controllers divides its time into [`Windows`], one with a rebind and one
 //! without in turn. Workers look up as they always do, each through a cache of its own; within a window
-//! one lookup in [`TIMED_EVERY`] is timed, and entered into the histogram of that window. A lookup that
+//! each lookup is timed, and entered into the histogram of that window. A lookup that
 //! begins in one window and ends in another is entered into neither.
 
 use std::time::{Duration, Instant};
@@ -56,7 +56,6 @@ pub(crate) struct Lookups<'a> {
     windows: &'a Windows,
     cache: Cache,
     clock: Duration,
-    until_next: u32,
     /// The window that `times` is of.
     current: u64,
     times: Times,
@@ -125,7 +124,6 @@ impl<'a> Lookups<'a> {
             windows: &stage.windows,
             cache: stage.trees.registry.cache(),
             clock: stage.clock(),
-            until_next: TIMED_EVERY,
             current: 0,
             times: times(),
         }
@@ -137,11 +135,6 @@ impl<'a> Lookups<'a> {
         controller: &Controller<S>,
         task: &Task,
     ) -> Option<CssRef<S::State>> {
-        self.until_next -= 1;
-        if self.until_next > 0 {
-            return self.cache.css(controller, task);
-        }
-        self.until_next = TIMED_EVERY;
         let window = self.windows.open.get();
         if window == 0 {
             return self.cache.css(controller, task);
@@ -201,9 +194,6 @@ pub(crate) fn compare(rebind: &Summary, quiet: &Summary) -> Comparison {
     }
 }
 
-/// Of how many lookups of a thread one is timed.
-pub(crate) const TIMED_EVERY: u32 = 4;
-
 /// Lookups below which a window tells no p99.
 pub(crate) const ENOUGH: u64 = 100;
 
@@ -220,7 +210,7 @@ mod tests {
     use crate::tour::stage::tests::small_stage;
 
     #[test]
-    fn one_lookup_in_four_is_timed_within_windows_only() {
+    fn lookups_are_timed_within_windows_only() {
         let stage = small_stage(([127, 0, 0, 1], 0).into());
         let task = stage.trees.registry.create_task("worker").unwrap();
         let mut lookups = Lookups::new(&stage);
@@ -230,10 +220,9 @@ mod tests {
             }
         };
         look_up(40);
-        let most = u64::from(TIMED_EVERY) * ENOUGH;
-        stage.windows.within(Kind::Rebind, || look_up(most));
-        stage.windows.within(Kind::Quiet, || look_up(most - u64::from(TIMED_EVERY)));
-        stage.windows.within(Kind::Quiet, || look_up(2 * most));
+        stage.windows.within(Kind::Rebind, || look_up(ENOUGH));
+        stage.windows.within(Kind::Quiet, || look_up(ENOUGH - 1));
+        stage.windows.within(Kind::Quiet, || look_up(2 * ENOUGH));
         look_up(40);
         drop(lookups);
         let [rebind, quiet] = [Kind::Rebind, Kind::Quiet].map(|kind| stage.windows.summary(kind));

@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(Usage::of(&stage), usage);
 
         let group = stage.trees.of(Who::Analytics).unwrap();
-        tree::detach(&stage, Who::Analytics, &[group]).unwrap();
+        crate::tour::cpu::end_reports(&stage).unwrap();
+        tree::detach(&stage, Who::Analytics, &group.descendants_post(&stage.trees)).unwrap();
         assert_eq!(turn(&stage, Turn::Squeeze).unwrap(), None);
         tree::open(&stage, Who::Analytics).unwrap();
         assert_eq!(Usage::of(&stage), usage);

@@ -1,6 +1,6 @@
 //! The thread that moves the controllers from one tree to the other and back, while all others work.
 //!
-//! One rebind moves both controllers in one publication. Before and after it the css of every group are
+//! One rebind moves three controllers in one publication. Before and after it the css of every group are
 //! compared: whatever stayed must show the same css under its counterpart, and nothing under itself;
 //! and the limits, read through control files, must be found there.
 
@@ -12,7 +12,7 @@ use fief_core::{Cgroup, CgroupId, CssId, Hierarchy, ReadFileError, State};
 use hdrhistogram::Histogram;
 
 use crate::tour::{
-    Event,
+    Event, cpu,
     lookup::Kind,
     pair::Pair,
     schedule::Act,
@@ -38,7 +38,7 @@ pub(crate) struct Moves {
 }
 
 /// What every group that was there at some moment shows, by the group's id in the tree by tenant.
-type Shown = BTreeMap<CgroupId, Option<[CssId; 2]>>;
+type Shown = BTreeMap<CgroupId, Option<[CssId; 3]>>;
 
 impl Moves {
     pub(crate) fn new() -> Self {
@@ -70,8 +70,11 @@ impl Moves {
         let options = stage.trees.options(&target);
         let before = shown(stage);
         let start = Instant::now();
-        let result =
-            stage.trees.registry.rebind(&[&stage.queries, &stage.inflight], &target, &options);
+        let result = stage.trees.registry.rebind(
+            &[&stage.queries, &stage.inflight, &stage.cpu],
+            &target,
+            &options,
+        );
         let took = start.elapsed();
         match result {
             Ok(()) => {
@@ -93,12 +96,12 @@ impl Moves {
     fn compare(&mut self, stage: &Stage, before: &Shown) {
         for (group, now) in shown(stage) {
             let Some(then) = before.get(&group) else { continue };
-            self.css_compared += 2;
+            self.css_compared += 3;
             self.css_changed += match (then, now) {
                 (Some(then), Some(now)) => {
                     then.iter().zip(now).filter(|(then, now)| *then != now).count() as u64
                 }
-                _ => 2,
+                _ => 3,
             };
         }
     }
@@ -110,7 +113,9 @@ impl Moves {
             let is_plan = target.id() == stage.trees.plans.id();
             let (here, there) = if is_plan { (&plan, &tenant) } else { (&tenant, &plan) };
             let found = match here.read(LIMIT) {
-                Ok(text) => text.trim_end() == tree::limit(who).to_string(),
+                Ok(text) => {
+                    text.trim_end() == tree::limit(who).to_string() && is_weighed(here, who)
+                }
                 // An agent was first.
                 Err(ReadFileError::Removed { .. }) => continue,
                 Err(_) => false,
@@ -149,6 +154,16 @@ impl Moves {
     }
 }
 
+/// Whether `group` has the weight of `who`.
+fn is_weighed(group: &Cgroup, who: Who) -> bool {
+    match group.read("cpu.weight") {
+        Ok(text) => text.trim_end() == cpu::weight(who).to_string(),
+        // An agent was first.
+        Err(ReadFileError::Removed { .. }) => true,
+        Err(_) => false,
+    }
+}
+
 /// The tree where the controllers are not; `None` if they are bound nowhere.
 fn other_tree(stage: &Stage) -> Option<Hierarchy> {
     let trees = &stage.trees;
@@ -156,7 +171,7 @@ fn other_tree(stage: &Stage) -> Option<Hierarchy> {
     Some(if current.id() == trees.plans.id() { trees.tenants.clone() } else { trees.plans.clone() })
 }
 
-/// Returns what every pair shows: both controllers' css, as of one guard.
+/// Returns what every pair shows: the three controllers' css, as of one guard.
 fn shown(stage: &Stage) -> Shown {
     let pairs: Vec<Pair> = Who::ALL
         .iter()
@@ -166,7 +181,8 @@ fn shown(stage: &Stage) -> Shown {
     let guard = stage.trees.registry.read();
     let of = |group: &Cgroup| {
         let queries = guard.css(&stage.queries, group)?.id();
-        Some([queries, guard.css(&stage.inflight, group)?.id()])
+        let inflight = guard.css(&stage.inflight, group)?.id();
+        Some([queries, inflight, guard.css(&stage.cpu, group)?.id()])
     };
     let css = |pair: &Pair| {
         let css = match (of(&pair.tenant), of(&pair.plan)) {
@@ -304,10 +320,10 @@ mod tests {
         let stage = stage();
         tree::bind(&stage).unwrap();
         let mut before = shown(&stage);
-        assert_eq!(before.len(), 11);
+        assert_eq!(before.len(), 13);
         let mut moves = Moves::new();
         moves.compare(&stage, &before);
-        assert_eq!((moves.css_compared, moves.css_changed), (22, 0));
+        assert_eq!((moves.css_compared, moves.css_changed), (39, 0));
 
         // One group with a neighbour's css, and one that showed none.
         let ids: Vec<CgroupId> = before.keys().copied().collect();
@@ -315,7 +331,7 @@ mod tests {
         before.insert(ids[0], neighbours);
         before.insert(ids[2], None);
         moves.compare(&stage, &before);
-        assert_eq!(moves.css_changed, 4);
+        assert_eq!(moves.css_changed, 6);
     }
 
     #[test]

@@ -114,7 +114,16 @@ impl Trees {
     ///
     /// Those of the edit.
     pub(crate) fn join(&self, task: &Task, pair: &Pair) -> Result<()> {
-        self.registry.edit(|edit| join(edit, task, pair))?;
+        self.join_all(&[task], pair)
+    }
+
+    /// Makes `tasks` members of both groups of `pair`, in one step.
+    ///
+    /// # Errors
+    ///
+    /// Those of the edit.
+    pub(crate) fn join_all(&self, tasks: &[&Task], pair: &Pair) -> Result<()> {
+        self.registry.edit(|edit| tasks.iter().for_each(|task| join(edit, task, pair)))?;
         Ok(())
     }
 

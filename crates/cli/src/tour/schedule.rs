@@ -57,6 +57,13 @@ pub(crate) fn turns(seconds: u64) -> impl Iterator<Item = (Duration, Turn)> {
         .filter(move |(at, _)| *at < Duration::from_secs(seconds))
 }
 
+/// When two reports may change places, in a tour of `seconds`: from the bind on, forty times or once a second.
+pub(crate) fn favours(seconds: u64) -> impl Iterator<Item = Duration> {
+    let (from, run) = (bind(seconds), Duration::from_secs(seconds));
+    let each = (run / 40).clamp(SHORTEST * 5, Duration::from_secs(1));
+    (1..).map(move |number| from + each * number).take_while(move |at| *at < run)
+}
+
 /// How far apart the figures of a run are printed: a second, or more if the run is long.
 pub(crate) fn lines_apart(seconds: u64) -> Duration {
     Duration::from_secs(seconds.div_ceil(20).max(1))

@@ -2,18 +2,21 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZero,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use fief_core::Controller;
+use fief_cpu::{Cpu, Pool};
 use fief_memory::{Memory, ReclaimerGuard};
 
 use crate::{
     options::TourOptions,
-    sync::{Arc, Count, Flag, Mutex},
+    sync::{Arc, Count, Flag, Mutex, thread},
     tour::{
         controller::Queries,
+        cpu::{Accounts, Phases},
         gate::Gate,
         inflight::InFlight,
         lookup::Windows,
@@ -27,6 +30,7 @@ use crate::{
         buffers::Buffers,
         data::Lineitem,
         query::{Answer, Query},
+        reports::Reports,
     },
 };
 
@@ -54,7 +58,7 @@ pub(crate) struct Tenant {
 /// The input of a tour, and what it cost to make.
 #[derive(Debug)]
 pub(crate) struct Input {
-    pub(crate) data: Lineitem,
+    pub(crate) data: Arc<Lineitem>,
     /// Every query with the answer it must give, but for the sorts.
     pub(crate) queries: Vec<(Query, Answer)>,
     pub(crate) sorts: Vec<(Query, Answer)>,
@@ -68,6 +72,15 @@ pub(crate) struct Stage {
     pub(crate) queries: Controller<Queries>,
     pub(crate) inflight: Controller<InFlight>,
     pub(crate) memory: Controller<Memory>,
+    pub(crate) cpu: Controller<Cpu>,
+    /// How many jobs run at a time.
+    pub(crate) cpus: usize,
+    /// What runs the jobs of all members.
+    pub(crate) pool: Pool,
+    pub(crate) accounts: Accounts,
+    pub(crate) phases: Phases,
+    /// While tenant `analytics` has groups.
+    pub(crate) reports: Mutex<Option<Reports>>,
     pub(crate) budget: Budget,
     pub(crate) input: Input,
     pub(crate) archive: Archive,
@@ -135,6 +148,7 @@ impl Input {
         let Some(queries) = Query::with_answers(&data, stop) else { return Ok(None) };
         let (sorts, queries) =
             queries.into_iter().partition(|(query, _)| matches!(query, Query::Sort { .. }));
+        let data = Arc::new(data);
         Ok(Some(Self { data, queries, sorts, took: start.elapsed() }))
     }
 }
@@ -158,6 +172,9 @@ impl Stage {
         let budget = Budget::of(input.data.len());
         let memory = Memory::builder().spill_floor(budget.piece).build();
         let memory = trees.registry.register(memory)?;
+        let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+        let cpu = trees.registry.register(Cpu::new())?;
+        let pool = Pool::builder(&cpu).workers(cpus).start()?;
         let tenants = ByTenant::<Tenant>::default();
         let buffers = Buffers::new(&tenants[Who::Backup as usize].tally);
         Ok(Self {
@@ -165,6 +182,12 @@ impl Stage {
             queries,
             inflight,
             memory,
+            cpu,
+            cpus,
+            pool,
+            accounts: Accounts::default(),
+            phases: Phases::default(),
+            reports: Mutex::default(),
             budget,
             input,
             archive,

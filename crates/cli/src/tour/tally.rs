@@ -39,6 +39,15 @@ pub(crate) struct Tally {
     pub(crate) given_way: Count,
     /// How often the limit was changed.
     pub(crate) limits_changed: Count,
+    /// Jobs spawned for the tenant, those that came to their end, and those that were dropped before.
+    pub(crate) jobs_spawned: Count,
+    pub(crate) jobs_ended: Count,
+    pub(crate) jobs_cancelled: Count,
+    /// Jobs whose results were had, and those of which it was heard that they were cancelled.
+    pub(crate) jobs_answered: Count,
+    pub(crate) jobs_given_up: Count,
+    /// Whole tables read by the reports.
+    pub(crate) scans: Count,
     /// References taken.
     pub(crate) taken: Count,
     /// References dropped, on another thread.

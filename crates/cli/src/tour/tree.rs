@@ -8,12 +8,14 @@ use fief_core::{EditError, Limit, Removal, RemoveError, Task, WriteFileError};
 
 use crate::tour::{
     audit::Held,
+    cpu,
     dropper::Batch,
     gate::Generation,
     memory, operation,
     pair::Pair,
     stage::{Stage, Who},
 };
+use crate::workload::reports::Reports;
 
 /// How the controllers were bound.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +58,17 @@ pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
     let group = make(&stage.trees.root(), [who.name(), who.plan()])?;
     set_limit(&group, who)?;
     memory::settle(stage, who, &group)?;
+    cpu::settle(stage, who, &group)?;
     let users = match who {
         Who::Api => 0..USERS,
         Who::Analytics | Who::Backup => 0..0,
     };
     let users =
         users.map(|user| make(&group, [&format!("user-{user}"); 2])).collect::<Result<_>>()?;
+    if who == Who::Analytics {
+        let reports = Reports::begin(stage, &group)?;
+        *stage.reports.lock() = Some(reports);
+    }
     stage.tenant(who).gate.open(Generation { group, users });
     Ok(())
 }
@@ -91,14 +98,16 @@ pub(crate) fn bind(stage: &Stage) -> Result<Bound> {
     let tops = stage.tops.lock();
     memory::limit_all(stage)?;
     let start = Instant::now();
-    stage.trees.tenants.remount(&[&stage.queries, &stage.inflight, &stage.memory])?;
+    stage.trees.tenants.remount(&[&stage.queries, &stage.inflight, &stage.memory, &stage.cpu])?;
     let took = start.elapsed();
     for who in Who::ALL {
         if let Some(generation) = stage.tenant(who).gate.generation() {
             set_limit(&generation.group, who)?;
             memory::settle(stage, who, &generation.group)?;
+            cpu::settle(stage, who, &generation.group)?;
         }
     }
+    stage.phases.mark(stage);
     drop(tops);
     let groups = stage.trees.tenants.root().descendant_count().into();
     Ok(Bound { tasks: stage.trees.registry.stats().tasks, groups, took })
@@ -141,6 +150,9 @@ pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<K
     let keep = Held::take(stage, who, vec![group.clone()]);
     let members = u64::try_from(group.tenant.kill()?)?;
     tenant.gate.wait_until_empty();
+    if who == Who::Analytics {
+        cpu::end_reports(stage)?;
+    }
     if who == Who::Backup {
         stage.buffers.clear();
     }
@@ -212,14 +224,19 @@ mod tests {
             open(&stage, who).unwrap();
         }
         let bound = bind(&stage).unwrap();
-        assert_eq!((bound.tasks, bound.groups), (0, 11));
+        // The reports are members.
+        assert_eq!((bound.tasks, bound.groups), (2, 13));
         thread::scope(|scope| {
             scope.spawn(|| dropper::drop_references(&stage, &batches));
             let sender = sender;
-            for (who, groups) in [(Who::Api, 9), (Who::Analytics, 1), (Who::Backup, 1)] {
+            for (who, groups, members) in
+                [(Who::Api, 9, 0), (Who::Analytics, 3, 2), (Who::Backup, 1, 0)]
+            {
                 let before = stage.trees.of(who).unwrap();
                 let killed = kill(&stage, who, &sender).unwrap();
-                assert_eq!((killed.groups, killed.outlived, killed.members), (groups, groups, 0));
+                assert_eq!((killed.groups, killed.outlived), (groups, groups));
+                assert_eq!(killed.members, members);
+                assert_eq!(stage.tenant(who).tally.heard.get(), members);
                 let after = stage.trees.of(who).unwrap();
                 assert_ne!(
                     (before.tenant.id(), before.plan.id()),
@@ -231,14 +248,14 @@ mod tests {
                 let mut moves = Moves::new();
                 moves.rebind(&stage);
                 assert_eq!((moves.done, moves.refusal), (1, None));
-                assert_eq!((moves.css_compared, moves.css_changed), (22, 0));
+                assert_eq!((moves.css_compared, moves.css_changed), (39, 0));
                 assert_eq!((moves.limits_read, moves.limits_lost), (3, 0));
             }
         });
         assert_eq!(stage.trees.registry.stats().removals_refused, 3);
-        assert_eq!((stage.audited.get(), stage.misread.get()), (22, 0));
+        assert_eq!((stage.audited.get(), stage.misread.get()), (26, 0));
         let dropped = Who::ALL.map(|who| stage.tenant(who).tally.dropped.get());
-        assert_eq!(dropped, [10, 2, 2]);
+        assert_eq!(dropped, [10, 4, 2]);
     }
 
     #[test]

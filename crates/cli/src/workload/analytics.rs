@@ -62,13 +62,14 @@ fn choose<'a>(input: &'a Input, rng: &mut fastrand::Rng) -> &'a (Query, Answer) 
 /// Computes the answer to some query and checks it.
 fn answer(worker: &mut Worker<'_>, rng: &mut fastrand::Rng) -> Result<()> {
     let tally = worker.tally();
-    let Worker { stage, who, task, cancel, dropper, sampler, lookups } = worker;
+    let Worker { stage, who, bench, cancel, dropper, sampler, lookups } = worker;
+    let task = bench.task();
     let (query, expected) = choose(&stage.input, rng);
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
     let data = &stage.input.data;
     let mut charged = Ok(());
     let mut workspace = Workspace::new(stage, task, cancel);
-    let answer = query.run(data, &mut workspace, |rows| {
+    let answer = query.run(data, &mut workspace, bench, |rows| {
         let (rows, bytes) = (rows as u64, (rows * size_of::<Row>()) as u64);
         charged = operation.charge(rows, bytes, sampler, lookups);
         charged.is_ok() && !cancel.is_cancelled()

@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use crossbeam_channel::{Receiver, Sender, select};
-use fief_core::Task;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     sync::{Arc, Flag},
     tour::{
+        bench::{Bench, Compute as _},
         cancel::Cancel,
         dropper::Batch,
         gate::Generation,
@@ -38,7 +38,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Worker<'a> {
     stage: &'a Stage,
-    task: Task,
+    bench: Bench,
     cancel: Arc<Cancel>,
     connections: Receiver<TcpStream>,
     dropper: Sender<Batch>,
@@ -112,11 +112,11 @@ impl<'a> Worker<'a> {
         connections: Receiver<TcpStream>,
         dropper: Sender<Batch>,
     ) -> Result<Self> {
-        let task = stage.trees.registry.create_task(&format!("api-{index}"))?;
+        let bench = Bench::new(stage, Who::Api, &format!("api-{index}"))?;
         let cancel = Cancel::new(&stage.tenant(Who::Api).tally);
-        cancel.stop_with(&task);
+        bench.watch(&cancel)?;
         let (sampler, lookups) = (stage.sampler(), Lookups::new(stage));
-        Ok(Self { stage, task, cancel, connections, dropper, sampler, lookups })
+        Ok(Self { stage, bench, cancel, connections, dropper, sampler, lookups })
     }
 
     /// Works until the tour ends, whatever is killed meanwhile.
@@ -127,13 +127,14 @@ impl<'a> Worker<'a> {
     pub(crate) fn run(mut self) -> Result<Latencies> {
         let gate = &self.stage.tenant(Who::Api).gate;
         while let Some(inside) =
-            gate.enter(|now| tree::enter(self.stage, Who::Api, &self.task, &now.group))?
+            gate.enter(|now| tree::enter(self.stage, Who::Api, self.bench.task(), &now.group))?
         {
             while let Some(stream) = self.next_connection() {
                 self.serve(stream, &inside.generation)?;
             }
-            self.stage.trees.leave(&self.task)?;
+            self.stage.trees.leave(self.bench.task())?;
             self.cancel.reset();
+            self.bench.watch(&self.cancel)?;
         }
         Ok(self.sampler.into_latencies())
     }
@@ -167,29 +168,33 @@ impl<'a> Worker<'a> {
     ///
     /// `None` for a request that makes no sense, or that was killed.
     fn answer(&mut self, request: &Request, generation: &Generation) -> Result<Option<Answer>> {
-        let Self { stage, cancel, dropper, sampler, lookups, .. } = self;
+        let Self { stage, bench, cancel, dropper, sampler, lookups, .. } = self;
         let Some(user) = generation.users.get(request.user as usize) else { return Ok(None) };
         let task = stage.trees.registry.create_task(&format!("request-{}", request.id))?;
         cancel.stop_with(&task);
-        stage.trees.join(&task, user)?;
+        // What computes for it goes along.
+        stage.trees.join_all(&[&task, bench.task()], user)?;
 
         let mut operation = Operation::begin(stage, Who::Api, &task, dropper, sampler)?;
-        let mut hasher = Xxh3::new();
         let mut bytes = 0;
         let first = request.first as usize;
-        for row in first..first + request.count.min(MAX_ROWS) as usize {
+        let rows = first..first + request.count.min(MAX_ROWS) as usize;
+        for row in rows.clone() {
             let text = stage.input.data.text(row..row + 1);
             let Some(text) = text.filter(|_| !cancel.is_cancelled()) else {
                 operation.hand_over()?;
                 return Ok(None);
             };
             operation.charge(1, text.len() as u64, sampler, lookups)?;
-            hasher.update(text);
             bytes += text.len() as u64;
         }
-        operation.count(bytes);
+        let data = Arc::clone(&stage.input.data);
+        let hash = bench.run(move || xxh3_64(data.text(rows).unwrap_or_default()))?;
+        if hash.is_some() {
+            operation.count(bytes);
+        }
         operation.hand_over()?;
-        Ok(Some(Answer { id: request.id, hash: hasher.digest() }))
+        Ok(hash.map(|hash| Answer { id: request.id, hash }))
     }
 }
 

@@ -21,7 +21,7 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use tempfile::{TempDir, TempPath};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{sync::Count, workload::data::Lineitem};
+use crate::{sync::Count, tour::bench, workload::data::Lineitem};
 
 /// A directory of a tour's own, removed with all its files when the archive is dropped.
 #[derive(Debug)]
@@ -40,16 +40,16 @@ pub(crate) struct Slice {
 
 /// A file that is being written; dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Draft<'a> {
-    directory: &'a Path,
+pub(crate) struct Draft {
+    directory: PathBuf,
     encoder: GzEncoder<BufWriter<File>>,
     path: TempPath,
 }
 
 /// A file that is written and has no name yet; dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Written<'a> {
-    directory: &'a Path,
+pub(crate) struct Written {
+    directory: PathBuf,
     file: File,
     path: TempPath,
 }
@@ -101,7 +101,7 @@ impl Archive {
     /// # Errors
     ///
     /// When it cannot be made.
-    pub(crate) fn begin(&self) -> Result<Draft<'_>> {
+    pub(crate) fn begin(&self) -> Result<Draft> {
         let directory = self.path();
         let file = tempfile::Builder::new()
             .prefix("unfinished-")
@@ -109,7 +109,7 @@ impl Archive {
             .with_context(|| cannot("write to", directory))?;
         let (file, path) = file.into_parts();
         let encoder = GzEncoder::new(BufWriter::new(file), Compression::fast());
-        Ok(Draft { directory, encoder, path })
+        Ok(Draft { directory: directory.to_owned(), encoder, path })
     }
 
     /// Removes the directory, or lets it be and returns its path.
@@ -138,14 +138,19 @@ impl Slice {
     }
 }
 
-impl<'a> Draft<'a> {
+impl Draft {
     /// Compresses `text` into the file.
     ///
     /// # Errors
     ///
     /// Those of writing, as a full disk.
     pub(crate) fn write(&mut self, text: &[u8]) -> Result<()> {
-        self.encoder.write_all(text).with_context(|| cannot("write to", self.directory))
+        for piece in text.chunks(PIECE) {
+            let written = self.encoder.write_all(piece);
+            written.with_context(|| cannot("write to", &self.directory))?;
+            bench::give_way();
+        }
+        Ok(())
     }
 
     /// Ends the file.
@@ -153,15 +158,15 @@ impl<'a> Draft<'a> {
     /// # Errors
     ///
     /// As [`Draft::write`].
-    pub(crate) fn finish(self) -> Result<Written<'a>> {
+    pub(crate) fn finish(self) -> Result<Written> {
         let Self { directory, encoder, path } = self;
         let writer = encoder.finish().and_then(|writer| Ok(writer.into_inner()?));
-        let file = writer.with_context(|| cannot("write to", directory))?;
+        let file = writer.with_context(|| cannot("write to", &directory))?;
         Ok(Written { directory, file, path })
     }
 }
 
-impl Written<'_> {
+impl Written {
     /// Reads the file back and returns what is in it; `None` if it is no gzip file.
     ///
     /// # Errors
@@ -176,7 +181,7 @@ impl Written<'_> {
         match read {
             Ok(digest) => Ok(Some(digest)),
             Err(error) if is_corrupt(&error) => Ok(None),
-            Err(error) => Err(error).with_context(|| cannot("read from", self.directory)),
+            Err(error) => Err(error).with_context(|| cannot("read from", &self.directory)),
         }
     }
 
@@ -186,7 +191,7 @@ impl Written<'_> {
     ///
     /// Those of reading.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
-        fs::read(&self.path).with_context(|| cannot("read from", self.directory))
+        fs::read(&self.path).with_context(|| cannot("read from", &self.directory))
     }
 
     /// Gives the file the name of its slice, and returns how many bytes it has.
@@ -224,6 +229,7 @@ impl Digester {
 impl Write for Digester {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.add(bytes);
+        bench::give_way();
         Ok(bytes.len())
     }
 
@@ -242,6 +248,9 @@ fn is_corrupt(error: &io::Error) -> bool {
     matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
+/// How much text is compressed before others may have their turn.
+const PIECE: usize = 1 << 13;
+
 /// Rows of one file; about one MiB of text.
 const FILE_ROWS: usize = 8 * BLOCK_ROWS;
 
@@ -259,7 +268,7 @@ mod tests {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    fn write<'a>(archive: &'a Archive, slice: &Slice) -> Written<'a> {
+    fn write(archive: &Archive, slice: &Slice) -> Written {
         let mut draft = archive.begin().unwrap();
         for block in slice.blocks() {
             draft.write(SMALL.text(block).unwrap()).unwrap();

@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result};
 use crossbeam_channel::Sender;
 
 use crate::{
+    sync::Arc,
     tour::{
+        bench::{Bench, Compute as _},
         cancel::Cancel,
         dropper::Batch,
         lookup::Lookups,
@@ -51,11 +53,13 @@ impl<'a> Archivist<'a> {
 /// Writes a file, reads it back, and compares: with the rows, and with the last file of the same rows.
 fn back_up(worker: &mut Worker<'_>, slice: &Slice, payer: &Pair) -> Result<()> {
     let tally = worker.tally();
-    let Worker { stage, who, task, cancel, dropper, sampler, lookups } = worker;
+    let Worker { stage, who, bench, cancel, dropper, sampler, lookups } = worker;
+    let task = bench.task();
     let mut operation = Operation::begin(stage, *who, task, dropper, sampler)?;
-    match write(stage, slice, &mut operation, (sampler, lookups), cancel)? {
+    let written = write(stage, slice, &mut operation, (sampler, lookups), (bench, cancel))?;
+    match written.map(|written| read_back(bench, written)).transpose()?.flatten() {
         None => tally.interrupted.add(1),
-        Some(written) => {
+        Some((written, digest)) => {
             let text = stage.input.data.text(slice.rows.clone()).unwrap_or_default();
             tally.checked.add(1);
             let memory = memory::of(stage, payer);
@@ -64,7 +68,7 @@ fn back_up(worker: &mut Worker<'_>, slice: &Slice, payer: &Pair) -> Result<()> {
                 None => None,
             };
             tally.compared.add(u64::from(is_same.is_some()));
-            if written.read_back()? == Some(Digest::of(text)) && is_same != Some(false) {
+            if digest == Some(Digest::of(text)) && is_same != Some(false) {
                 tally.written.add(written.keep_as(slice)?);
                 operation.count(text.len() as u64);
             } else {
@@ -76,13 +80,13 @@ fn back_up(worker: &mut Worker<'_>, slice: &Slice, payer: &Pair) -> Result<()> {
 }
 
 /// Compresses the rows of `slice`, block after block; `None` if that was cut short.
-fn write<'a>(
-    stage: &'a Stage,
+fn write(
+    stage: &Stage,
     slice: &Slice,
     operation: &mut Operation<'_>,
     (sampler, lookups): (&mut Sampler, &mut Lookups<'_>),
-    cancel: &Cancel,
-) -> Result<Option<Written<'a>>> {
+    (bench, cancel): (&Bench, &Cancel),
+) -> Result<Option<Written>> {
     let mut draft = stage.archive.begin()?;
     for block in slice.blocks() {
         let text = stage.input.data.text(block.clone()).context("a slice is of rows that exist")?;
@@ -90,7 +94,24 @@ fn write<'a>(
         if cancel.is_cancelled() {
             return Ok(None);
         }
-        draft.write(text)?;
+        let data = Arc::clone(&stage.input.data);
+        let write = move || {
+            draft.write(data.text(block).unwrap_or_default())?;
+            anyhow::Ok(draft)
+        };
+        match bench.run(write)?.transpose()? {
+            Some(written) => draft = written,
+            None => return Ok(None),
+        }
     }
     draft.finish().map(Some)
+}
+
+/// Reads a file back; `None` if that was cut short.
+fn read_back(bench: &Bench, written: Written) -> Result<Option<(Written, Option<Digest>)>> {
+    let read = move || {
+        let digest = written.read_back()?;
+        Ok((written, digest))
+    };
+    bench.run(read)?.transpose()
 }

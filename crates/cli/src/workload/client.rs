@@ -52,7 +52,10 @@ impl<'a> Client<'a> {
             // Without it requests are slower, not wrong.
             stream.set_nodelay(true).ok();
             while !self.stage.ending.is_raised() {
-                let reply = self.ask(&mut stream);
+                let reply = self.stage.phases.time(|| {
+                    let reply = self.ask(&mut stream);
+                    (reply, reply != Reply::None)
+                });
                 if reply == Reply::None {
                     tally.interrupted.add(1);
                     break;

@@ -125,9 +125,11 @@ static TEXT_POOL: LazyLock<TextPool> =
 pub(crate) mod tests {
     use super::*;
 
+    use crate::sync::Arc;
+
     /// Six thousand rows, made once for all tests.
-    pub(crate) static SMALL: LazyLock<Lineitem> =
-        LazyLock::new(|| Lineitem::generate(0.001, &Flag::default()).unwrap());
+    pub(crate) static SMALL: LazyLock<Arc<Lineitem>> =
+        LazyLock::new(|| Arc::new(Lineitem::generate(0.001, &Flag::default()).unwrap()));
 
     #[test]
     fn rows_are_lines_of_sixteen_fields() {

@@ -11,7 +11,8 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use anyhow::Result;
 
 use crate::{
-    sync::Flag,
+    sync::{Arc, Flag},
+    tour::bench::{self, Compute},
     workload::{
         data::{Lineitem, Row},
         sort::{Grown, Manner, Patience, Room, Sorted, Sorter},
@@ -55,6 +56,13 @@ pub(crate) struct Expensive {
     row: usize,
 }
 
+/// What a query that keeps little has found so far.
+#[derive(Debug)]
+enum Partial {
+    Groups(Groups),
+    Top(Vec<Expensive>),
+}
+
 /// What [`Query::GroupBy`] has found so far.
 #[derive(Debug, Default)]
 struct Groups(Vec<((u8, u8), Sums)>);
@@ -86,7 +94,7 @@ impl Query {
             .collect()
     }
 
-    /// Runs the query in `room`, one morsel of rows after the other.
+    /// Runs the query in `room`, one morsel of rows after the other, each computed by `cpu`.
     ///
     /// `go_on` is told of each morsel how many rows it has before it is read; when it returns
     /// `false`, the query stops without an answer.
@@ -96,29 +104,51 @@ impl Query {
     /// Those of writing and reading files.
     pub(crate) fn run(
         &self,
-        data: &Lineitem,
+        data: &Arc<Lineitem>,
         room: &mut dyn Room,
+        cpu: &impl Compute,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Option<Answer>> {
-        match *self {
-            Self::GroupBy { until } => {
-                let mut groups = Groups::default();
-                let is_whole = scan(data, room, go_on, |_, rows| groups.add(rows, until));
-                Ok(is_whole.then(|| Answer::Groups(groups.finish())))
+        match (self.begin(), *self) {
+            (Some(partial), _) => {
+                let partial = scan(data, room, (cpu, partial), go_on, self.until())?;
+                Ok(partial.map(Partial::finish))
             }
-            Self::Top { until } => {
-                let mut best = Vec::new();
-                let is_whole = scan(data, room, go_on, |first, rows| {
-                    best.extend(shipped(first, rows, until));
-                    best.sort_unstable();
-                    best.truncate(TOP_ROWS);
-                });
-                Ok(is_whole.then_some(Answer::Top(best)))
+            (None, Self::Sort { until, manner }) => {
+                let sorter = Sorter::new(data.len(), manner, room, cpu);
+                Ok(sort(data, sorter, cpu, go_on, until)?.map(Answer::Sorted))
             }
-            Self::Sort { until, manner } => {
-                let sorter = Sorter::new(data.len(), manner, room);
-                Ok(sort(data, sorter, go_on, until)?.map(Answer::Sorted))
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Runs the query, if it keeps little, and lets others run after each morsel.
+    ///
+    /// When `stop` is raised, or it is a sort, there is no answer.
+    pub(crate) async fn run_in_turns(self, data: &Lineitem, stop: &Flag) -> Option<Answer> {
+        let mut partial = self.begin()?;
+        for (first, rows) in morsels(data) {
+            if stop.is_raised() {
+                return None;
             }
+            partial.add(first, rows, self.until());
+            bench::yield_now().await;
+        }
+        Some(partial.finish())
+    }
+
+    /// What it has found before it begins; `None` of a sort, which keeps what it reads.
+    fn begin(self) -> Option<Partial> {
+        match self {
+            Self::GroupBy { .. } => Some(Partial::Groups(Groups::default())),
+            Self::Top { .. } => Some(Partial::Top(Vec::new())),
+            Self::Sort { .. } => None,
+        }
+    }
+
+    fn until(self) -> i32 {
+        match self {
+            Self::GroupBy { until } | Self::Top { until } | Self::Sort { until, .. } => until,
         }
     }
 
@@ -137,34 +167,53 @@ impl Query {
     }
 }
 
-/// Shows a copy of each morsel to `look`, with the index of its first row; false if it was stopped.
+/// Adds a copy of each morsel to what was found; `None` if it was stopped.
 fn scan(
     data: &Lineitem,
     room: &mut dyn Room,
+    (cpu, mut partial): (&impl Compute, Partial),
     mut go_on: impl FnMut(usize) -> bool,
-    mut look: impl FnMut(usize, &[Row]),
-) -> bool {
+    until: i32,
+) -> Result<Option<Partial>> {
     for (first, rows) in morsels(data) {
         let bytes = size_of_val(rows);
         if !go_on(rows.len()) || room.grow(bytes, Patience::Wait) != Grown::Granted {
-            return false;
+            return Ok(None);
         }
         let copy = rows.to_vec();
-        look(first, &copy);
-        drop(copy);
+        let add = move || {
+            partial.add(first, &copy, until);
+            partial
+        };
+        let added = cpu.run(add)?;
         room.shrink(bytes);
+        match added {
+            Some(added) => partial = added,
+            None => return Ok(None),
+        }
     }
-    true
+    Ok(Some(partial))
 }
 
-fn sort(
-    data: &Lineitem,
-    mut sorter: Sorter<'_>,
+fn sort<C: Compute>(
+    data: &Arc<Lineitem>,
+    mut sorter: Sorter<'_, C>,
+    cpu: &C,
     mut go_on: impl FnMut(usize) -> bool,
     until: i32,
 ) -> Result<Option<Sorted>> {
     for (first, rows) in morsels(data) {
-        if !go_on(rows.len()) || !sorter.extend(shipped(first, rows, until))? {
+        if !go_on(rows.len()) {
+            return Ok(None);
+        }
+        let (data, range) = (Arc::clone(data), first..first + rows.len());
+        let select = move || {
+            let first = range.start;
+            data.rows().get(range).map(|rows| shipped(first, rows, until).collect())
+        };
+        let entries: Option<Vec<Expensive>> = cpu.run(select)?.flatten();
+        let Some(entries) = entries else { return Ok(None) };
+        if !sorter.extend(entries.into_iter())? {
             return Ok(None);
         }
     }
@@ -180,6 +229,27 @@ fn morsels(data: &Lineitem) -> impl Iterator<Item = (usize, &[Row])> {
 fn shipped(first: usize, rows: &[Row], until: i32) -> impl Iterator<Item = Expensive> {
     let rows = rows.iter().enumerate().filter(move |(_, row)| row.shipdate <= until);
     rows.map(move |(offset, row)| Expensive::new(row, first + offset))
+}
+
+impl Partial {
+    /// Adds rows of which the first has this index.
+    fn add(&mut self, first: usize, rows: &[Row], until: i32) {
+        match self {
+            Self::Groups(groups) => groups.add(rows, until),
+            Self::Top(best) => {
+                best.extend(shipped(first, rows, until));
+                best.sort_unstable();
+                best.truncate(TOP_ROWS);
+            }
+        }
+    }
+
+    fn finish(self) -> Answer {
+        match self {
+            Self::Groups(groups) => Answer::Groups(groups.finish()),
+            Self::Top(best) => Answer::Top(best),
+        }
+    }
 }
 
 impl Groups {
@@ -307,13 +377,16 @@ const LAST_DAY: i32 = 10_561;
 mod tests {
     use super::*;
 
-    use crate::workload::{
-        data::tests::SMALL,
-        sort::{bytes, tests::Bounded},
+    use crate::{
+        tour::bench::tests::Here,
+        workload::{
+            data::tests::SMALL,
+            sort::{bytes, tests::Bounded},
+        },
     };
 
     fn run(query: Query, go_on: impl FnMut(usize) -> bool) -> Option<Answer> {
-        query.run(&SMALL, &mut Bounded::to(usize::MAX), go_on).unwrap()
+        query.run(&SMALL, &mut Bounded::to(usize::MAX), &Here, go_on).unwrap()
     }
 
     #[test]
@@ -330,7 +403,7 @@ mod tests {
         let mut spilled = 0;
         for (query, answer) in Query::with_answers(&SMALL, &Flag::default()).unwrap() {
             let mut room = Bounded::to(bytes(SMALL.len()) * 2 / 5);
-            let found = query.run(&SMALL, &mut room, |_| true).unwrap();
+            let found = query.run(&SMALL, &mut room, &Here, |_| true).unwrap();
             assert_eq!(found, Some(answer), "{query:?}");
             let may_spill = matches!(query, Query::Sort { manner: Manner::Spills, .. });
             assert!(may_spill || room.spills == 0, "{query:?}");
@@ -343,7 +416,7 @@ mod tests {
     fn a_query_without_room_has_no_answer() {
         for (query, _) in Query::with_answers(&SMALL, &Flag::default()).unwrap() {
             let mut room = Bounded::to(bytes(1));
-            assert_eq!(query.run(&SMALL, &mut room, |_| true).unwrap(), None, "{query:?}");
+            assert_eq!(query.run(&SMALL, &mut room, &Here, |_| true).unwrap(), None, "{query:?}");
         }
     }
 

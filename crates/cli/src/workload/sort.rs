@@ -10,9 +10,12 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use anyhow::Result;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::workload::{
-    query::Expensive,
-    spool::{Reader, Spool, Spooled},
+use crate::{
+    tour::bench::Compute,
+    workload::{
+        query::Expensive,
+        spool::{Reader, Spool, Spooled},
+    },
 };
 
 /// What memory a query may use, and what it is to do without.
@@ -80,8 +83,9 @@ pub(crate) struct Sorted {
 }
 
 /// A sort that takes its entries in.
-pub(crate) struct Sorter<'a> {
+pub(crate) struct Sorter<'a, C> {
     room: &'a mut dyn Room,
+    cpu: &'a C,
     manner: Manner,
     /// By how many entries the buffer grows.
     chunk: usize,
@@ -111,11 +115,11 @@ struct Hasher {
     hasher: Xxh3,
 }
 
-impl<'a> Sorter<'a> {
-    /// A sort of `all` entries at most.
-    pub(crate) fn new(all: usize, manner: Manner, room: &'a mut dyn Room) -> Self {
+impl<'a, C: Compute> Sorter<'a, C> {
+    /// A sort of `all` entries at most, computed by `cpu`.
+    pub(crate) fn new(all: usize, manner: Manner, room: &'a mut dyn Room, cpu: &'a C) -> Self {
         let chunk = chunk(all);
-        Self { room, manner, chunk, buffer: Vec::new(), granted: 0, runs: Vec::new() }
+        Self { room, cpu, manner, chunk, buffer: Vec::new(), granted: 0, runs: Vec::new() }
     }
 
     /// Takes `entries` in; false if the sort is to end without an answer.
@@ -130,10 +134,7 @@ impl<'a> Sorter<'a> {
             }
             self.buffer.push(entry);
         }
-        if self.room.is_wanted() {
-            self.spill()?;
-        }
-        Ok(true)
+        if self.room.is_wanted() { self.spill() } else { Ok(true) }
     }
 
     /// Sorts what was taken in; `None` if the sort is to end without an answer.
@@ -143,11 +144,11 @@ impl<'a> Sorter<'a> {
     /// Those of writing and reading files.
     pub(crate) fn finish(mut self) -> Result<Option<Sorted>> {
         if self.runs.is_empty() {
-            self.buffer.sort_unstable();
-            return Ok(Some(Sorted::of(self.buffer.iter().copied())));
+            let buffer = std::mem::take(&mut self.buffer);
+            return self.cpu.run(move || Sorted::of(in_order(buffer).into_iter()));
         }
-        if !self.buffer.is_empty() {
-            self.spill()?;
+        if !self.buffer.is_empty() && !self.spill()? {
+            return Ok(None);
         }
         let runs = std::mem::take(&mut self.runs);
         let each = (self.chunk / runs.len()).max(1);
@@ -165,7 +166,8 @@ impl<'a> Sorter<'a> {
             let patience = if can_spill { Patience::None } else { Patience::Wait };
             match self.room.grow(bytes(self.chunk), patience) {
                 Grown::Granted => break,
-                Grown::Refused => self.spill()?,
+                Grown::Refused if self.spill()? => {}
+                Grown::Refused => return Ok(false),
                 Grown::Over => return Ok(false),
             }
         }
@@ -177,10 +179,12 @@ impl<'a> Sorter<'a> {
         Ok(true)
     }
 
-    /// Writes what is in the buffer to a file, and frees the buffer.
-    fn spill(&mut self) -> Result<()> {
+    /// Writes what is in the buffer to a file, and frees the buffer; false if that was cut short.
+    fn spill(&mut self) -> Result<bool> {
         let mut spool = self.room.begin_spill()?;
-        self.buffer.sort_unstable();
+        let buffer = std::mem::take(&mut self.buffer);
+        let Some(buffer) = self.cpu.run(move || in_order(buffer))? else { return Ok(false) };
+        self.buffer = buffer;
         for entry in &self.buffer {
             spool.write(&entry.to_bytes())?;
         }
@@ -191,8 +195,13 @@ impl<'a> Sorter<'a> {
         self.granted = 0;
         self.room.offer(0);
         self.room.end_spill(written);
-        Ok(())
+        Ok(true)
     }
+}
+
+fn in_order(mut entries: Vec<Expensive>) -> Vec<Expensive> {
+    entries.sort_unstable();
+    entries
 }
 
 /// Merges `runs`, with `buffer` bytes for each.
@@ -265,6 +274,8 @@ pub(crate) mod tests {
     use super::*;
 
     use tempfile::TempDir;
+
+    use crate::tour::bench::tests::Here;
 
     /// Room for so many bytes.
     pub(crate) struct Bounded {
@@ -341,7 +352,7 @@ pub(crate) mod tests {
     }
 
     fn sort(count: usize, manner: Manner, room: &mut Bounded) -> Option<Sorted> {
-        let mut sorter = Sorter::new(count, manner, room);
+        let mut sorter = Sorter::new(count, manner, room, &Here);
         for morsel in entries(count).chunks(100) {
             if !sorter.extend(morsel.iter().copied()).unwrap() {
                 return None;

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use crossbeam_channel::Sender;
-use fief_core::{NotifyError, Task};
+use fief_core::NotifyError;
 
 use crate::{
     sync::Arc,
     tour::{
+        bench::Bench,
         cancel::Cancel,
         dropper::Batch,
         gate::Generation,
@@ -23,7 +24,7 @@ use crate::{
 pub(crate) struct Worker<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) who: Who,
-    pub(crate) task: Task,
+    pub(crate) bench: Bench,
     pub(crate) cancel: Arc<Cancel>,
     pub(crate) dropper: Sender<Batch>,
     pub(crate) sampler: Sampler,
@@ -51,11 +52,11 @@ impl<'a> Worker<'a> {
         index: u32,
         dropper: Sender<Batch>,
     ) -> Result<Self> {
-        let task = stage.trees.registry.create_task(&format!("{}-{index}", who.name()))?;
+        let bench = Bench::new(stage, who, &format!("{}-{index}", who.name()))?;
         let cancel = Cancel::new(&stage.tenant(who).tally);
-        cancel.stop_with(&task);
+        bench.watch(&cancel)?;
         let (sampler, lookups) = (stage.sampler(), Lookups::new(stage));
-        Ok(Self { stage, who, task, cancel, dropper, sampler, lookups })
+        Ok(Self { stage, who, bench, cancel, dropper, sampler, lookups })
     }
 
     /// Does one `piece` of work after the other until the tour ends, whatever is killed meanwhile.
@@ -69,13 +70,14 @@ impl<'a> Worker<'a> {
     ) -> Result<Latencies> {
         let gate = &self.stage.tenant(self.who).gate;
         while let Some(inside) =
-            gate.enter(|now| tree::enter(self.stage, self.who, &self.task, &now.group))?
+            gate.enter(|now| tree::enter(self.stage, self.who, self.bench.task(), &now.group))?
         {
             while !self.cancel.is_cancelled() && !self.stage.ending.is_raised() {
                 piece(&mut self, &inside.generation)?;
             }
-            self.stage.trees.leave(&self.task)?;
+            self.stage.trees.leave(self.bench.task())?;
             self.cancel.reset();
+            self.bench.watch(&self.cancel)?;
         }
         Ok(self.sampler.into_latencies())
     }
@@ -94,7 +96,7 @@ impl<'a> Worker<'a> {
         work: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let trees = &self.stage.trees;
-        let pair = trees.create(&generation.group, [name; 2], &[&self.task])?;
+        let pair = trees.create(&generation.group, [name; 2], &[self.bench.task()])?;
         self.tally().groups_made.add(1);
         if way == Way::OnNotice && !pair.tenant.notify_on_release() {
             pair.set_notify_on_release(true)?;
@@ -110,9 +112,9 @@ impl<'a> Worker<'a> {
             };
         }
         match way {
-            Way::OnNotice => trees.join(&self.task, &generation.group),
+            Way::OnNotice => trees.join(self.bench.task(), &generation.group),
             Way::Detached => {
-                trees.leave_and_detach(&self.task, &generation.group, &pair)?;
+                trees.leave_and_detach(self.bench.task(), &generation.group, &pair)?;
                 self.tally().groups_detached.add(1);
                 Ok(())
             }
@@ -133,7 +135,7 @@ mod tests {
 
     use fief_core::Event;
 
-    use crate::tour::{agent, stage::tests::small_stage};
+    use crate::tour::{agent, cpu, stage::tests::small_stage};
 
     #[test]
     fn the_group_of_a_victim_is_left_to_the_agents() {
@@ -146,20 +148,23 @@ mod tests {
         let generation = stage.tenant(Who::Analytics).gate.generation().unwrap();
         let mut watch = None;
         let work = |worker: &mut Worker<'_>| {
-            let group = worker.task.cgroup(&stage.trees.tenants).unwrap();
+            let group = worker.bench.task().cgroup(&stage.trees.tenants).unwrap();
             watch = Some(group.watch()?);
+            let job = worker.bench.spawn(std::future::pending::<()>())?;
             // As memory does if nobody can go on.
             group.kill()?;
+            assert_eq!(job.join()?, None);
             Ok(())
         };
         worker.in_new_group(&generation, "query", Way::Detached, work).unwrap();
         assert!(worker.cancel.is_cancelled());
-        stage.trees.leave(&worker.task).unwrap();
+        stage.trees.leave(worker.bench.task()).unwrap();
         let next = || watch.as_ref().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
         while next() != Event::Removed {}
         drop(worker);
+        cpu::close(&stage).unwrap();
         assert_eq!(agent::retire(&stage, agents, agent::PATIENCE).unwrap().left, 0);
         let tally = &stage.tenant(Who::Analytics).tally;
-        assert_eq!((tally.groups_on_notice.get(), tally.groups_detached.get()), (2, 0));
+        assert_eq!((tally.groups_on_notice.get(), tally.groups_detached.get()), (4, 0));
     }
 }

@@ -161,7 +161,7 @@ mod tests {
 
     use crate::{
         sync::{Arc, thread},
-        tour::{memory, pair::Pair, stage::tests::small_stage, tree},
+        tour::{bench::tests::Here, memory, pair::Pair, stage::tests::small_stage, tree},
         workload::{
             query::{Answer, Query},
             sort::Manner,
@@ -222,7 +222,7 @@ mod tests {
         limit(&stage, half);
         for (query, answer) in sorts(&stage, Manner::Spills) {
             let mut workspace = Workspace::new(&stage, &task, &cancel);
-            let found = query.run(&stage.input.data, &mut workspace, |_| {
+            let found = query.run(&stage.input.data, &mut workspace, &Here, |_| {
                 assert!(memory::of(&stage, &pair).unwrap().current() <= half);
                 true
             });
@@ -267,7 +267,7 @@ mod tests {
         let mut workspace = Workspace::new(&stage, &task, &cancel);
         let used = || memory::of(&stage, &pair).unwrap().current();
         let (max, mut lowered) = (stage.budget.analytics / 4, false);
-        let found = query.run(&stage.input.data, &mut workspace, |_| {
+        let found = query.run(&stage.input.data, &mut workspace, &Here, |_| {
             if used() > max && !lowered {
                 limit(&stage, max);
                 lowered = true;
