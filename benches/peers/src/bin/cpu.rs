@@ -17,7 +17,7 @@ use peers::cpu::{
 /// Measures how schedulers share processors.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Rows, as `B1`; all of them if none is given. `B4` is a figure of B1 to B3.
+    /// Rows, as `B1`; all of them if none is given. `B4` is a figure of B1 to B3, `B11` one of B8.
     rows: Vec<String>,
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -97,6 +97,9 @@ fn cases(options: &Options) -> Result<Vec<Case>> {
     if names.iter().any(|name| name == "B4") {
         names.extend(["B1", "B2", "B3"].map(str::to_owned));
         names.retain(|name| name != "B4");
+    }
+    if let Some(name) = names.iter_mut().find(|name| *name == "B11") {
+        "B8".clone_into(name);
     }
     let mut cases = rows::all();
     for name in &names {

@@ -6,6 +6,7 @@ mod weights;
 mod quota;
 mod yields;
 mod groups;
+mod checkpoint;
 mod conserve;
 mod rebind;
 mod closures;
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Case> {
         quota::cases(),
         yields::cases(),
         groups::cases(),
+        checkpoint::cases(),
         conserve::cases(),
         rebind::cases(),
         closures::cases(),

@@ -9,6 +9,9 @@ use super::load::Job;
 /// A closure that a system runs.
 pub type Closure = Box<dyn FnOnce() + Send>;
 
+/// What a thread does for a group; it is given what it calls as a checkpoint.
+pub type Body<'b> = &'b mut dyn FnMut(&mut dyn FnMut());
+
 /// A system that can be started with groups.
 pub trait System: Sync {
     /// Returns its name.
@@ -66,6 +69,25 @@ pub trait Running: Send + Sync + Debug {
     /// What the system says.
     fn compete(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Has the calling thread run so many checkpoints for a group; returns how long they took, or nothing where
+    /// there is no such thing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn checkpoints(&self, _group: usize, _times: u32) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    /// Has the calling thread run for a group; it passes the checkpoints that it is given.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; it does not care for threads.
+    fn lease(&self, _group: usize, _body: Body<'_>) -> Result<()> {
+        bail!("threads are not cared for")
     }
 
     /// Makes a second tree of the shape of the first, with the same tasks; returns whether it can.

@@ -18,6 +18,7 @@ use super::system::System;
 #[must_use]
 pub fn all() -> Vec<Box<dyn System>> {
     let kernel = |name, period| Box::new(kernel::Groups { name, period });
+    let fief = |name, ground| Box::new(fief::Fief { name, ground });
     vec![
         Box::new(tokio::Tokio),
         Box::new(tokio::TwoTokios),
@@ -26,7 +27,10 @@ pub fn all() -> Vec<Box<dyn System>> {
         Box::new(clockworker::Clockworker),
         Box::new(async_runtime::AsyncRuntime),
         Box::new(rayon::Rayon),
-        Box::new(fief::OwnPool),
+        fief("fief threads", fief::Ground::Threads),
+        fief("fief attached", fief::Ground::Attached),
+        fief("fief runners", fief::Ground::Runners),
+        fief("fief wrapped", fief::Ground::Wrapped),
         kernel("kernel cgroup", kernel::DEFAULT_PERIOD),
         kernel("kernel cgroup, 10 ms", Duration::from_millis(10)),
         kernel("kernel cgroup, 5 ms", Duration::from_millis(5)),

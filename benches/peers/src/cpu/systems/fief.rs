@@ -9,22 +9,52 @@ use std::{
 use anyhow::{Context as _, Result};
 use benches::system::processors;
 use fief_core::{Cgroup, Controller, Hierarchy, RebindOptions, Registry};
-use fief_cpu::{Cpu, Group, Pool};
+use fief_cpu::{Cpu, Group, Pool, tree::Bandwidth};
+use tokio::runtime::{Handle, Runtime};
 
+use super::tokio::runtime;
 use crate::cpu::{
     load::Job,
-    system::{BATCH, Plan, Running, System, Uses},
+    machine::be_nice,
+    system::{self, BATCH, Body, Class, Plan, Running, System, Uses},
 };
 
-/// Own workers, without tokio.
+/// Our controller, with workers of a kind.
 #[derive(Debug)]
-pub(super) struct OwnPool;
+pub(super) struct Fief {
+    pub(super) name: &'static str,
+    pub(super) ground: Ground,
+}
+
+/// What the workers run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Threads of their own.
+    Threads,
+    /// Threads of their own, nicer than usual, inside a runtime of tokio's that does the I/O and lends a hand.
+    Attached,
+    /// Tasks of a runtime of tokio's, one for each of its threads.
+    Runners,
+    /// None: a runtime of tokio's runs what we wrapped.
+    Wrapped,
+}
+
+/// What workers attached to a runtime are nicer, by default.
+const NICER: i32 = 5;
+/// How far ahead of its turn a light group may be.
+const LATENCY: Duration = Duration::from_millis(1);
+/// The period that quotas are written down by; it says nothing of when they are counted.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// The controller with its groups and workers.
 struct World {
     registry: Registry,
     cpu: Controller<Cpu>,
     pool: Pool,
+    ground: Ground,
+    runtime: Mutex<Option<Runtime>>,
+    /// Where wrapped futures are spawned.
+    wrapping: Option<Handle>,
     groups: Vec<Place>,
     twin: Mutex<Option<[Hierarchy; 2]>>,
 }
@@ -36,42 +66,65 @@ struct Place {
     member: OnceLock<Group>,
 }
 
-impl System for OwnPool {
+impl System for Fief {
     fn name(&self) -> &'static str {
-        "fief pool"
+        self.name
     }
 
     fn refuses(&self, plan: &Plan) -> Option<String> {
-        // The css has no settings yet.
-        if plan.is_weighted() || plan.has_quota() {
-            Some("no weights and no quotas yet".to_owned())
-        } else if plan.uses == Uses::Sockets {
-            Some("not tokio's sockets".to_owned())
-        } else {
-            None
-        }
+        let needs_tokio = plan.uses == Uses::Sockets && self.ground == Ground::Threads;
+        needs_tokio.then(|| "not tokio's sockets".to_owned())
     }
 
     fn start(&self, plan: &Plan) -> Result<Arc<dyn Running>> {
-        Ok(Arc::new(World::new(plan)?))
+        Ok(Arc::new(World::new(self.ground, plan)?))
     }
 }
 
+/// Sets what the plan wants of a group.
+fn limit(cpu: &Controller<Cpu>, cgroup: &Cgroup, group: &system::Group) -> Result<()> {
+    let css = cpu.css(cgroup).context("the controller is bound")?;
+    if group.weight != 100 {
+        css.set_weight(group.weight)?;
+    }
+    if let Some(quota) = group.quota {
+        css.set_max(Bandwidth::new(PERIOD.mul_f64(quota), PERIOD)?);
+    }
+    if group.class == Class::Light {
+        css.set_latency(LATENCY)?;
+    }
+    Ok(())
+}
+
 impl World {
-    fn new(plan: &Plan) -> Result<Self> {
+    fn new(ground: Ground, plan: &Plan) -> Result<Self> {
         let registry = Registry::new();
         let tenants = registry.create_hierarchy("tenants")?;
         let cpus = u32::try_from(processors())?;
         let cpu = registry.register(Cpu::builder().cpus(cpus).build())?;
         cpu.bind(&tenants)?;
-        let pool = Pool::builder(&cpu).workers(processors()).start()?;
+        let runtime = match ground {
+            Ground::Threads => None,
+            Ground::Attached | Ground::Runners | Ground::Wrapped => Some(runtime("io", || {})?),
+        };
+        let builder = Pool::builder(&cpu).workers(processors());
+        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
+        let builder = match (ground, handle.clone()) {
+            (Ground::Attached, Some(handle)) => builder.tokio(handle),
+            (Ground::Runners, Some(handle)) => builder.runners(handle),
+            (Ground::Threads | Ground::Wrapped, _) | (_, None) => builder,
+        };
+        let pool = builder.start()?;
         let mut groups: Vec<Place> = Vec::with_capacity(plan.groups.len());
         for (number, group) in plan.groups.iter().enumerate() {
             let above = group.parent.map_or_else(|| tenants.root(), |it| groups[it].cgroup.clone());
             let cgroup = above.create_child(&number.to_string())?;
+            limit(&cpu, &cgroup, group)?;
             groups.push(Place { parent: group.parent, cgroup, member: OnceLock::new() });
         }
-        Ok(Self { registry, cpu, pool, groups, twin: Mutex::new(None) })
+        let wrapping = handle.filter(|_| ground == Ground::Wrapped);
+        let (runtime, twin) = (Mutex::new(runtime), Mutex::new(None));
+        Ok(Self { registry, cpu, pool, ground, runtime, wrapping, groups, twin })
     }
 
     /// Returns the member of a group.
@@ -88,7 +141,11 @@ impl World {
 
 impl Running for World {
     fn spawn(&self, group: usize, job: Job) -> Result<()> {
-        drop(self.member(group)?.spawn(job)?);
+        let member = self.member(group)?;
+        match &self.wrapping {
+            Some(handle) => drop(handle.spawn(member.wrap(job))),
+            None => drop(member.spawn(job)?),
+        }
         Ok(())
     }
 
@@ -131,8 +188,32 @@ impl Running for World {
         Ok(())
     }
 
+    fn checkpoints(&self, group: usize, times: u32) -> Result<Option<Duration>> {
+        let lease = self.member(group)?.enter()?;
+        let start = Instant::now();
+        for _ in 0..times {
+            lease.checkpoint()?;
+        }
+        Ok(Some(start.elapsed()))
+    }
+
+    fn lease(&self, group: usize, body: Body<'_>) -> Result<()> {
+        let lease = self.member(group)?.enter()?;
+        // It is not killed; if it were, it would run on.
+        body(&mut || drop(lease.checkpoint()));
+        Ok(())
+    }
+
+    fn compete(&self) -> Result<()> {
+        if self.ground == Ground::Attached {
+            be_nice(NICER)?;
+        }
+        Ok(())
+    }
+
     fn stop(&self) -> Result<()> {
         self.pool.shutdown();
+        drop(self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(())
     }
 }
