@@ -602,3 +602,30 @@ fn a_lease_may_outlive_what_its_thread_knows_of_it() -> Outcome {
     world.assert_all_free();
     Ok(())
 }
+
+#[test]
+fn who_gives_up_as_its_turn_comes_hands_it_on() -> Outcome {
+    let world = World::new(1)?;
+    let groups = [world.group("web")?.1, world.group("batch")?.1];
+    let (entered, given_up) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let (group, entered, given_up) = (&groups[number % 2], &entered, &given_up);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(number as u64);
+                for _ in 0..5000 {
+                    let patience = Duration::from_micros(random.u64(0..20));
+                    match group.enter_timeout(patience) {
+                        Ok(_lease) => spin(Duration::from_micros(random.u64(0..5))),
+                        Err(_) => _ = given_up.fetch_add(1, Ordering::Relaxed),
+                    }
+                    entered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(entered.into_inner(), 20_000);
+    assert!(given_up.into_inner() > 100, "nobody gave up");
+    world.assert_all_free();
+    Ok(())
+}
