@@ -12,7 +12,7 @@ use std::{
 };
 
 use fief_core::{Cgroup, Controller, Hierarchy, Registry, VirtualClock};
-use fief_cpu::{Bandwidth, Cpu, Group, Lease, Pool, Wrapped};
+use fief_cpu::{Bandwidth, Cpu, Group, Lease, Pool, Turned, Wrapped};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -478,6 +478,33 @@ fn a_killed_groups_futures_are_let_go() -> Outcome {
     let _lease = hold(&batch);
     assert_eq!(later.poll(), Poll::Pending);
     assert_eq!(later.probe.polls(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_job_that_came_before_runs_before_if_there_is_a_worker() -> Outcome {
+    let world = World::new(1)?;
+    let ((_, web), (_, batch)) = (world.group("web")?, world.group("batch")?);
+    let mut worker = Pool::builder(&world.cpu).manual()?;
+    assert_eq!(worker.turn(), Turned::Idle(None));
+    let lease = hold(&batch);
+    let (mut task, job) = (Task::new(&web), web.spawn_fn(|| 1)?);
+    assert_eq!(task.poll(), Poll::Pending);
+    let later = web.spawn_fn(|| 2)?;
+    drop(lease);
+    assert_eq!(task.told(), 0);
+    assert_eq!(worker.turn(), Turned::Ran);
+    assert_eq!((job.is_finished(), later.is_finished(), task.told()), (true, false, 0));
+    // The worker passes its slot on, and looks for another one in vain.
+    assert_eq!(worker.turn(), Turned::Ran);
+    assert_eq!((later.is_finished(), task.told()), (false, 1));
+    assert_eq!(worker.turn(), Turned::Idle(None));
+    assert_eq!(task.poll(), Poll::Pending);
+    assert_eq!(task.probe.polls(), 1);
+    assert_eq!(worker.turn(), Turned::Ran);
+    assert!(later.is_finished());
+    assert_eq!(worker.turn(), Turned::Idle(None));
+    world.assert_free(1);
     Ok(())
 }
 
