@@ -9,12 +9,20 @@
 //! 1. A job may use tokio's budget for a poll of a task, no more. It is given out where the runtime polls us;
 //!    so a slice ends when the budget is used up, and we go back to the runtime after each *stint*, a few
 //!    short slices or a long one.
-//! 2. A runner goes back by [`yield_now`]: only then does the runtime look at its sockets and timers before
+//! 2. A runner goes back by tokio's `yield_now`: only then does the runtime look at its sockets and timers before
 //!    it polls the runner again.
 //! 3. A runner that is woken from inside a task would lie in the slot for who is next, from which no other thread
-//!    takes it, while the task goes on. So an empty task is spawned after it, which pushes it out.
-//! 4. The runtime may be dropped before the pool. Attached workers stay, and jobs' sockets and timers fail. With
+//!    takes it, while the task goes on. So an empty task is spawned after it, which pushes it out. One that is woken
+//!    while the thread runs none is pushed out by the runner that the thread takes first, if it does.
+//! 4. Who has gone back lies in a list of the thread's until the thread has nothing else to do, and no other thread takes
+//!    it from there either. So a runner does not begin a stint on a thread on which another one lies: it goes back as well, the
+//!    thread looks at its sockets, and both can be run by any thread. Other tasks do not know of this: one that
+//!    blocks its thread can keep a runner, and its slot, as it can keep any task that yields.
+//! 5. The runtime may be dropped before the pool. Attached workers stay, and jobs' sockets and timers fail. With
 //!    the last runner the pool is shut down.
+//!
+//! Tokio itself may leave a task in one thread's queue while another thread sleeps: if that one went to sleep at
+//! the moment when the first ceased to look for work. Whatever is woken or spawned next on the runtime mends it.
 //!
 //! A runner that is at work is in its [`Post`], where a shutdown takes it out without waiting for the runtime, which
 //! perhaps nobody drives any more.
@@ -26,6 +34,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    pin::pin,
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -133,6 +142,7 @@ fn is_used_up() -> bool {
 #[derive(Default)]
 pub(crate) struct Tasks {
     posts: Mutex<Vec<Arc<Post>>>,
+    waits: Arc<Waits>,
     crew: Arc<Mutex<Crew>>,
 }
 
@@ -149,16 +159,24 @@ impl Tasks {
     pub(crate) fn send_runners(&self, shared: &Arc<Shared>, handle: &Handle, count: usize) {
         self.crew.lock().count = count;
         for _ in 0..count {
-            let runner =
-                Runner::task(&shared.sched, Driver::Task(Waker::noop().clone()), is_used_up);
-            self.send(shared, handle, Post::new(runner, SLICES), Some(Arc::clone(&self.crew)));
+            let driver = Driver::Task(Waker::noop().clone());
+            let post = self.post(Runner::task(&shared.sched, driver, is_used_up), SLICES);
+            self.send(shared, handle, post, Some(Arc::clone(&self.crew)));
         }
     }
 
     pub(crate) fn send_rescuer(&self, shared: &Arc<Shared>, handle: &Handle, share: u32) {
         let driver = Driver::Task(Waker::noop().clone());
         let runner = Runner::rescuer(&shared.sched, driver, is_used_up, share);
-        self.send(shared, handle, Post::new(runner, 1), None);
+        self.send(shared, handle, self.post(runner, 1), None);
+    }
+
+    fn post(&self, runner: Runner, slices: usize) -> Post {
+        let seat = runner.worker.seat();
+        let noop = || Waker::noop().clone();
+        let place = Place { runner: Some(runner), waker: noop(), rising: noop() };
+        let (place, at_work) = (Mutex::new(place), Mutex::new(None));
+        Post { place, at_work, seat, waits: Arc::clone(&self.waits), slices }
     }
 
     fn send(
@@ -200,6 +218,8 @@ struct Post {
     place: Mutex<Place>,
     /// Who polls it.
     at_work: Mutex<Option<ThreadId>>,
+    seat: usize,
+    waits: Arc<Waits>,
     /// How many slices it does at a time.
     slices: usize,
 }
@@ -209,22 +229,71 @@ struct Place {
     runner: Option<Runner>,
     /// Its task's.
     waker: Waker,
+    /// The same, for when it lies.
+    rising: Waker,
+}
+
+/// Which runners wait where for their turn on a thread, by their seats.
+#[derive(Default)]
+struct Waits(Mutex<Vec<(usize, ThreadId, Spot)>>);
+
+/// Where a runner waits, so that perhaps no other thread can take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spot {
+    /// It has gone back, and is in the list of those who have.
+    List,
+    /// It was woken while the thread ran no task, and is perhaps in the slot for who is next.
+    Slot,
+}
+
+impl Waits {
+    /// Notes that a runner waits on this thread.
+    fn note(&self, seat: usize, spot: Spot) {
+        let mut waits = self.0.lock();
+        waits.retain(|(other, ..)| *other != seat);
+        waits.push((seat, thread::current().id(), spot));
+    }
+
+    /// Notes that a runner waits no longer; returns where others do on this thread.
+    fn end(&self, seat: usize) -> Option<Spot> {
+        let mut waits = self.0.lock();
+        waits.retain(|(other, ..)| *other != seat);
+        // Most often it is empty, and the thread need not be known.
+        let here = (!waits.is_empty()).then(|| thread::current().id())?;
+        let spots = waits.iter().filter(|(_, thread, _)| *thread == here);
+        let mut spots = spots.map(|(.., spot)| *spot);
+        let first = spots.next()?;
+        Some(if spots.any(|spot| spot == Spot::List) { Spot::List } else { first })
+    }
 }
 
 impl Post {
-    fn new(runner: Runner, slices: usize) -> Self {
-        let place = Place { runner: Some(runner), waker: Waker::noop().clone() };
-        Self { place: Mutex::new(place), at_work: Mutex::new(None), slices }
-    }
-
     /// Does some slices.
     fn work(&self, shared: &Shared, runtime: Option<&Handle>, waker: &Waker) -> Turn {
         let mut place = self.place.lock();
-        let Place { runner: Some(runner), waker: former } = &mut *place else { return Turn::End };
+        let Place { runner: Some(runner), waker: former, rising } = &mut *place else {
+            return Turn::End;
+        };
         *self.at_work.lock() = Some(thread::current().id());
         if !former.will_wake(waker) {
             former.clone_from(waker);
-            runner.worker.set_driver(Driver::Task(Caller::waker(waker, runtime)));
+            let caller = |is_in_list| Caller {
+                waker: waker.clone(),
+                runtime: runtime.cloned(),
+                seat: self.seat,
+                waits: Arc::clone(&self.waits),
+                is_in_list,
+            };
+            runner.worker.set_driver(Driver::Task(Waker::from(Arc::new(caller(false)))));
+            *rising = Waker::from(Arc::new(caller(true)));
+        }
+        match (self.waits.end(self.seat), runtime) {
+            (Some(Spot::List), Some(_)) => {
+                *self.at_work.lock() = None;
+                return Turn::Ran;
+            }
+            (Some(Spot::Slot), Some(runtime)) => push_out(runtime),
+            _ => {}
         }
         // It may be another thread than before, and has run others' tasks.
         runner.slept();
@@ -234,6 +303,23 @@ impl Post {
         }
         *self.at_work.lock() = None;
         turn
+    }
+
+    /// Goes back to the runtime, so that it looks at its sockets first.
+    async fn yield_now(&self) {
+        if self.slices == 1 {
+            // Short, and seldom: it need not lie where one thread alone can take it from.
+            let wake = |context: &mut Context<'_>| context.waker().wake_by_ref();
+            return called_after(wake).await;
+        }
+        let rising = self.place.lock().rising.clone();
+        let lie_down = |_: &mut Context<'_>| {
+            self.waits.note(self.seat, Spot::List);
+            let mut deferred = pin!(yield_now());
+            // Ready at once would be as good: it has been woken then.
+            let _: Poll<()> = deferred.as_mut().poll(&mut Context::from_waker(&rising));
+        };
+        called_after(lie_down).await;
     }
 
     /// Ends the runner, unless it is what calls.
@@ -256,7 +342,7 @@ async fn serve(guard: Guard, runtime: Option<Handle>) {
         match poll_fn(work).await {
             Turn::End => break,
             Turn::Sleep(_) => called().await,
-            Turn::Ran => yield_now().await,
+            Turn::Ran => post.yield_now().await,
         }
     }
     post.retire();
@@ -264,8 +350,20 @@ async fn serve(guard: Guard, runtime: Option<Handle>) {
 
 /// Waits until the task is woken; it may have been since it was polled last.
 async fn called() {
-    let mut is_first = true;
-    poll_fn(|_| if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
+    called_after(|_| ()).await;
+}
+
+/// Does something, and waits until the task is woken.
+async fn called_after(act: impl FnOnce(&mut Context<'_>)) {
+    let mut act = Some(act);
+    poll_fn(|context| match act.take() {
+        Some(act) => {
+            act(context);
+            Poll::Pending
+        }
+        None => Poll::Ready(()),
+    })
+    .await;
 }
 
 /// Ends a runner when its task is dropped.
@@ -302,12 +400,10 @@ struct Caller {
     waker: Waker,
     /// Where the task is, if the runtime has several threads.
     runtime: Option<Handle>,
-}
-
-impl Caller {
-    fn waker(waker: &Waker, runtime: Option<&Handle>) -> Waker {
-        Waker::from(Arc::new(Self { waker: waker.clone(), runtime: runtime.cloned() }))
-    }
+    seat: usize,
+    waits: Arc<Waits>,
+    /// It is called by the list of those who have gone back.
+    is_in_list: bool,
 }
 
 impl Wake for Caller {
@@ -316,13 +412,21 @@ impl Wake for Caller {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        let Some(runtime) = &self.runtime else { return self.waker.wake_by_ref() };
+        let is_in_task = !self.is_in_list && try_id().is_some();
+        if !is_in_task {
+            self.waits.note(self.seat, Spot::Slot);
+        }
         self.waker.wake_by_ref();
-        if let Some(runtime) = &self.runtime
-            && try_id().is_some()
-        {
-            drop(runtime.spawn(std::future::ready(())));
+        if is_in_task {
+            push_out(runtime);
         }
     }
+}
+
+/// Pushes whoever is next on this thread out of the slot for that, to where other threads can take it.
+fn push_out(runtime: &Handle) {
+    drop(runtime.spawn(std::future::ready(())));
 }
 
 impl fmt::Debug for Tasks {
