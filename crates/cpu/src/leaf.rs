@@ -26,6 +26,12 @@ use crate::{
 /// What a worker takes at a time should take, in nanoseconds.
 const BATCH_TIME: u32 = 50_000;
 
+/// Below this a poll is short, in nanoseconds.
+const SHORT: u32 = 500;
+
+/// After how many short polls the clock is read.
+const STRIDE: u32 = 4;
+
 /// How many items a worker takes at a time, at most.
 const MOST: u32 = 32;
 
@@ -77,6 +83,14 @@ impl Leaf {
         // Ordering: Relaxed: an estimate.
         let poll = self.poll.load(Ordering::Relaxed);
         (BATCH_TIME / poll.max(1)).clamp(1, MOST) as usize
+    }
+
+    /// Returns after how many polls to read the clock: after each, unless polls here take less than it is worth.
+    ///
+    /// One that suddenly takes long is noticed up to three polls late, and the next after that in time.
+    pub(crate) fn stride(&self) -> u32 {
+        // Ordering: Relaxed: an estimate.
+        if self.poll.load(Ordering::Relaxed) < SHORT { STRIDE } else { 1 }
     }
 
     /// Notes how long a poll took.

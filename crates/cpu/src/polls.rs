@@ -3,8 +3,9 @@
 //! What runs cannot be taken off its CPU, so a poll that takes long makes everybody else wait who has no slot,
 //! and other jobs of its own group. It is told of because only its author can do something about it.
 //!
-//! The worker knows when a poll began and when it ended, so a poll that is not long costs one comparison. One
-//! that is goes into a histogram of its group and of each group above, made with the first; then the
+//! The worker knows when a poll began and when it ended, so a poll that is not long costs one comparison. (Where
+//! polls are very short the clock is read after every fourth: it is then the last of them that is told of.) One
+//! that is long goes into a histogram of its group and of each group above, made with the first; then the
 //! application is told, after the slice and under no lock.
 //!
 //! The default of 10 ms is fifty slices: by then a whole round of other groups could have been served, and a

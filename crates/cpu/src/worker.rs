@@ -304,8 +304,10 @@ impl Runner {
 
     /// Runs what lies in the local queue; returns whether the slice is over.
     fn run_local(&mut self, leaf: &Leaf, end: u64, now: &mut u64) -> bool {
-        let worker = &self.worker;
+        let worker = Arc::clone(&self.worker);
         let mut woken = None;
+        // Polls since the clock was read.
+        let mut unread = 0;
         while let Some(((from, job), has_more)) = worker.turn_over(woken.take()) {
             if has_more {
                 self.sched.help(true).make();
@@ -320,19 +322,40 @@ impl Runner {
                 Outcome::Woken(job) => woken = Some((from, job)),
                 Outcome::Idle | Outcome::Done => {}
             }
-            let before = mem::replace(now, self.sched.time.now());
-            let took = now.saturating_sub(before);
-            leaf.note_poll(took);
-            // One that gave its slot away meanwhile held up nobody.
-            if took >= self.sched.polls.threshold && !has_moved {
-                self.long.extend(worker.taken(from).map(|queue| (queue, took)));
+            unread += 1;
+            let mut is_over = has_moved || worker.flag.is_hurried() || (self.must_yield)();
+            if is_over || unread >= leaf.stride() {
+                self.read_clock(leaf, now, mem::take(&mut unread), (from, has_moved));
+                is_over |= *now >= end;
             }
-            if *now >= end || has_moved || worker.flag.is_hurried() || (self.must_yield)() {
+            if is_over {
                 worker.local.lock().extend(woken);
                 return true;
             }
         }
+        if unread > 0 {
+            // Ordering: Relaxed: as above.
+            let from = worker.current.load(Ordering::Relaxed);
+            self.read_clock(leaf, now, unread, (from, false));
+        }
         false
+    }
+
+    /// Notes how long the last polls took, of which the last was `from` that queue.
+    fn read_clock(
+        &mut self,
+        leaf: &Leaf,
+        now: &mut u64,
+        polls: u32,
+        (from, has_moved): (u32, bool),
+    ) {
+        let before = mem::replace(now, self.sched.time.now());
+        let took = now.saturating_sub(before);
+        leaf.note_poll(took / u64::from(polls));
+        // One that gave its slot away meanwhile held up nobody.
+        if took >= self.sched.polls.threshold && !has_moved {
+            self.long.extend(self.worker.taken(from).map(|queue| (queue, took)));
+        }
     }
 }
 
