@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::mpsc,
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -73,9 +74,12 @@ impl Crew {
 
     /// Starts the rescue lane on a thread, which may use `share` percent of a CPU.
     pub(crate) fn employ_rescuer(&self, share: u32) -> Result<(), StartError> {
+        // It is open when the pool is: nobody is in line a second time for having been missed.
+        let driver = Driver::Task(Waker::noop().clone());
+        let mut runner = Runner::rescuer(&self.shared.sched, driver, || false, share);
         let work = move |shared: &Arc<Shared>| {
-            let driver = Driver::Thread(thread::current());
-            let mut runner = Runner::rescuer(&shared.sched, driver, || false, share);
+            runner.worker.set_driver(Driver::Thread(thread::current()));
+            runner.slept(); // it was another thread's
             drive(shared, &mut runner, Term::Regular);
         };
         let started = self.employ(format!("{}-rescue", self.name), Nice::Same, work);
