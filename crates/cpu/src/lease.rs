@@ -158,8 +158,15 @@ impl Tenure {
     /// Runs on, when it is the turn of the claim, which is held.
     fn go_on(&self, done: Option<(Grant, u64)>, patience: Patience<'_>) -> Result<(), EnterError> {
         let claim = &self.claim;
-        let is_killed = claim.stand.is_killed();
-        let at_once = if is_killed { None } else { claim.seize(done) };
+        if claim.stand.is_killed() {
+            // It waits no longer, for good, and is not to be queued again.
+            self.flag.idle();
+            if let Some((grant, cpu)) = done {
+                grant.end(cpu);
+            }
+            return Err(EnterError::Killed);
+        }
+        let at_once = claim.seize(done);
         let has_waited = at_once.is_none();
         let grant = at_once.or_else(|| wait(claim, &self.waker, patience));
         let Some(grant) = grant else {
