@@ -433,6 +433,8 @@ impl Sched {
         let is_closed = state.standing == Standing::Closed;
         if !state.seats[seat].has_slot && !is_closed {
             if state.free == 0 {
+                // What is due waits for who has a slot: it is nothing to wake for again.
+                let _released = state.tree.release(now);
                 return Next::Sleep(self.go_to_sleep(state, seat));
             }
             state.free -= 1;

@@ -314,8 +314,8 @@ impl State {
     /// Returns when the ticker has something to do.
     fn next_tick(&self, now: u64) -> Option<u64> {
         // Who runs finds those whose quota has come; if all slots are taken, that is soon enough.
-        let is_for_ticker = self.alarm.is_none() && self.free > 0;
-        let release = self.tree.next_release().filter(|_| is_for_ticker);
+        let is_early = |release: &u64| self.alarm.is_none_or(|alarm| *release < alarm);
+        let release = self.tree.next_release().filter(|release| self.free > 0 && is_early(release));
         if self.watched == 0 {
             return release;
         }
