@@ -284,6 +284,9 @@ impl Runner {
             want = Want::Jobs(leaf.batch());
         }
         self.worker.give_back();
+        if is_rescuer {
+            self.sched.help(false).make(); // a task may be long in coming back
+        }
         let done = self.worker.finish(now);
         if !self.long.is_empty() {
             self.long.drain(..).for_each(|(queue, took)| polls::tell(&leaf, &queue, took));

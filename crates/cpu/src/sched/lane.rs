@@ -72,7 +72,9 @@ impl State {
         if let Some(lane) = &mut self.lane {
             lane.used(cpu, now);
         }
-        if self.free == 0 && self.tree.is_active(leaf.node) {
+        // Where claims wait, it might find nothing that it may run, again and again.
+        let has_claims = self.claiming.contains(&leaf.node.index());
+        if self.free == 0 && self.tree.is_active(leaf.node) && !has_claims {
             // The lane is awake: there is nobody to call.
             self.rescue(leaf, now);
         }
