@@ -169,15 +169,17 @@ impl Member {
     /// Stops, or goes on.
     fn freeze(&self, is_asked: bool) {
         if is_asked {
-            self.queue.set_frozen(true);
+            self.queue.set_frozen(true).make();
             self.shared.sched.alert();
             self.stopped();
             return;
         }
         let saying = self.saying.lock();
         self.task.set_frozen(false);
+        // Before somebody else finds that it has stopped still, and says so.
+        let call = self.queue.set_frozen(false);
         drop(saying);
-        self.queue.set_frozen(false);
+        call.make();
     }
 }
 

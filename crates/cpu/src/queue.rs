@@ -227,13 +227,15 @@ impl Queue {
         }
     }
 
-    /// Freezes the queue or thaws it; returns whether nothing of it runs.
-    pub(crate) fn set_frozen(self: &Arc<Self>, is_frozen: bool) {
+    /// Freezes the queue or thaws it.
+    pub(crate) fn set_frozen(self: &Arc<Self>, is_frozen: bool) -> Call {
         let mut state = self.state.lock();
         state.is_frozen = is_frozen;
-        let call = self.conform(&mut state, false);
-        drop(state);
-        call.make();
+        self.conform(&mut state, false)
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.state.lock().is_frozen
     }
 
     pub(crate) fn is_closed(&self) -> bool {

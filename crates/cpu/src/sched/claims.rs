@@ -212,11 +212,13 @@ impl Sched {
             if now >= running.end {
                 running.flag.raise();
             }
-            if is_contended && now >= running.due() {
+            if now >= running.due() {
                 late.extend(running.claim.as_ref().map(Arc::clone));
             }
         }
         drop(state);
+        // A grant that nobody comes for takes a slot from others, or keeps a freeze from its end.
+        late.retain(|claim| is_contended || claim.queue.is_frozen());
         late.iter().for_each(|claim| claim.revoke());
         self.dispatch();
         let now = self.time.now();
