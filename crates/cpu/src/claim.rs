@@ -240,6 +240,11 @@ impl Flag {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// The same; returns whether there was something to look at.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(0, Ordering::Relaxed) & HURRIED != 0
+    }
+
     /// Notes that there is a slice, whose end nobody watches for.
     pub(crate) fn unwatched(&self) {
         self.0.store(UNWATCHED, Ordering::Relaxed);

@@ -15,8 +15,7 @@ use crate::{
 impl Worker {
     /// Lets others run, if it is their turn.
     pub(crate) fn checkpoint_slow(self: &Arc<Self>) -> Result<(), Killed> {
-        let is_hurried = self.flag.is_hurried();
-        self.flag.lower();
+        let is_hurried = self.flag.take();
         let stint = self.stint.lock();
         let Some(slice) = &stint.slice else {
             drop(stint);
@@ -94,6 +93,9 @@ impl Worker {
         let claim = Claim::new(&queue, &self.sched, Arc::clone(&self.flag), Kind::Job);
         let held = claim.stand.begin(Waker::noop());
         debug_assert!(matches!(held, Begin::Look), "a new claim is woken");
+        if queue.kills() != kills {
+            claim.kill(); // who killed the job may have looked for claims before there was this one
+        }
         self.sched.pass_on(self, &slice, &claim).make();
         Some(Own { claim, grant: Grant::new(slice, queue), cpu, kills })
     }
