@@ -133,7 +133,7 @@ impl Member {
         }
         match self.shared.sched.standing() {
             Standing::Unstaffed => Err(SpawnError::NoWorkers),
-            Standing::Closed => Err(SpawnError::ShutDown),
+            Standing::Closing | Standing::Closed => Err(SpawnError::ShutDown),
             Standing::Open if self.queue.is_closed() => Err(SpawnError::ShutDown),
             Standing::Open => Ok(()),
         }

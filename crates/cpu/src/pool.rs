@@ -102,7 +102,7 @@ impl Pool {
             return;
         }
         if self.is_in_charge() {
-            shared.sched.set_standing(Standing::Closed);
+            shared.sched.set_standing(Standing::Closing);
             shared.close_members();
         }
         shared.sched.others(usize::MAX).iter().for_each(|worker| worker.wake());
@@ -118,6 +118,8 @@ impl Pool {
         // What workers had taken was given back to closed queues, and so cancelled.
         if self.is_in_charge() {
             shared.close_members();
+            // Only now: the workers of another pool would not let those go that are waited for here.
+            shared.sched.set_standing(Standing::Closed);
         }
     }
 
@@ -250,7 +252,7 @@ impl Pool {
         name: String,
     ) -> Result<Self, StartError> {
         let shared = Arc::clone(controller.subsystem().shared());
-        if shared.sched.set_standing(Standing::Open) == Standing::Open {
+        if !shared.sched.open() {
             return Err(StartError::Started);
         }
         Ok(Self {

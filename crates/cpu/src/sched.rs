@@ -43,7 +43,7 @@ mod lane;
 mod loss;
 mod staff;
 
-pub(crate) use self::staff::Staff;
+pub(crate) use self::staff::{Staff, Standing};
 
 /// Who runs, for one controller.
 pub(crate) struct Sched {
@@ -87,15 +87,6 @@ pub(crate) struct State {
     absent: u32,
     /// How many there are in their place.
     spares: u32,
-}
-
-/// Whether there are workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// There never were.
-    Unstaffed,
-    Open,
-    Closed,
 }
 
 /// A worker, as the scheduler knows it.
@@ -430,7 +421,7 @@ impl Sched {
     }
 
     fn find(&self, state: &mut State, seat: usize, now: u64) -> Next {
-        let is_closed = state.standing == Standing::Closed;
+        let is_closed = state.standing.is_over();
         if !state.seats[seat].has_slot && !is_closed {
             if state.free == 0 {
                 // What is due waits for who has a slot: it is nothing to wake for again.
@@ -493,15 +484,6 @@ impl Sched {
         let state = self.state.lock();
         let others = state.seats.iter().filter(|(key, _)| *key != seat);
         others.map(|(_, seat)| Arc::clone(&seat.worker)).collect()
-    }
-
-    pub(crate) fn standing(&self) -> Standing {
-        self.state.lock().standing
-    }
-
-    /// Opens or closes the pool; returns what was so before.
-    pub(crate) fn set_standing(&self, standing: Standing) -> Standing {
-        std::mem::replace(&mut self.state.lock().standing, standing)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The scheduler's part in the rescue lane.
 
-use super::{Call, Leaf, News, Next, Sched, Slice, Standing, State};
+use super::{Call, Leaf, News, Next, Sched, Slice, State};
 use crate::{
     rescue::{self, Lane},
     sync::Arc,
@@ -82,7 +82,7 @@ impl State {
 
     fn find_rescue(&mut self, worker: &Worker, now: u64) -> Next {
         let lane = self.lane.as_mut().filter(|lane| lane.is_of(worker));
-        let Some(lane) = lane.filter(|_| self.standing != Standing::Closed) else {
+        let Some(lane) = lane.filter(|_| !self.standing.is_over()) else {
             return Next::End;
         };
         let flag = Arc::clone(&lane.worker().flag);

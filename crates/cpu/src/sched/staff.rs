@@ -1,6 +1,6 @@
-//! Spare workers, for those that wait inside a job.
+//! Whether there are workers, and spare ones for those that wait inside a job.
 
-use super::{Sched, Standing, State};
+use super::{Sched, State};
 use crate::{
     sync::{Arc, Weak},
     worker::Worker,
@@ -8,6 +8,24 @@ use crate::{
 
 /// At most so many spare workers.
 const MOST: u32 = 512;
+
+/// Whether there are workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// There never were.
+    Unstaffed,
+    Open,
+    /// They are on their way out.
+    Closing,
+    Closed,
+}
+
+impl Standing {
+    /// Whether workers are to end.
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, Self::Closing | Self::Closed)
+    }
+}
 
 /// Who employs workers.
 pub(crate) trait Staff: Send + Sync {
@@ -29,6 +47,26 @@ impl Sched {
             self.state.lock().spares -= 1;
             self.dispatch_with(false); // claims need no worker
         }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.state.lock().standing
+    }
+
+    /// Opens the pool; false if there are workers, be it that they are about to end.
+    pub(crate) fn open(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_empty = state.seats.is_empty();
+        let opens = is_empty && !matches!(state.standing, Standing::Open | Standing::Closing);
+        if opens {
+            state.standing = Standing::Open;
+        }
+        opens
+    }
+
+    /// Closes the pool.
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        self.state.lock().standing = standing;
     }
 
     /// Notes that a worker is about to wait inside a job, where it has no slot.
