@@ -174,6 +174,9 @@ impl Group {
     /// are shut down. When it is [killed](fief_core::Cgroup::kill) with its group, it is let go: nobody but its owner can
     /// end it, so it is polled from then on as if it were not wrapped.
     ///
+    /// Polled by a job, on a worker, it runs by the right of the job, and is charged where that is: it needs no CPU
+    /// beside the worker's.
+    ///
     /// Polls for which the future was not woken through the waker that it was given do nothing, as in other
     /// combinators that poll only what was woken. A poll that was granted and does not come, since the task waits for
     /// something else, loses its turn when others wait; it gets another one when it comes.

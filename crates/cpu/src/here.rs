@@ -108,6 +108,12 @@ pub(crate) fn current() -> Option<Here> {
     HERE.try_with(|here| here.borrow().clone()).unwrap_or_default()
 }
 
+/// Returns whether the calling thread is a worker that runs jobs.
+pub(crate) fn is_worker() -> bool {
+    let is_worker = |here: &RefCell<Option<Here>>| matches!(&*here.borrow(), Some(Here::Worker(_)));
+    HERE.try_with(is_worker) == Ok(true)
+}
+
 /// Runs `act` as if the thread ran by no right; also if it panics, it has it back after.
 pub(crate) fn outside<R>(act: impl FnOnce() -> R) -> R {
     let _entered = Entered { before: HERE.take(), _thread: PhantomData };

@@ -42,6 +42,8 @@ struct State<G> {
     is_woken: bool,
     /// Whether it is to wait no longer, for good.
     is_killed: bool,
+    /// Whether its owner ran last by a right that it had anyway.
+    is_guest: bool,
     /// Whom to tell of a grant.
     waiter: Option<Waker>,
 }
@@ -65,7 +67,7 @@ pub(crate) enum Begin<G> {
     Look,
     /// Come again when told to.
     Wait,
-    /// Run without a slot: it was killed.
+    /// Run without a slot: it was killed, or its owner has one.
     Free,
 }
 
@@ -102,19 +104,20 @@ pub(crate) struct Left<G> {
 impl<G> Stand<G> {
     /// Makes one that is idle, and woken.
     pub(crate) fn new() -> Self {
-        let state = State { place: Place::Idle, is_woken: true, is_killed: false, waiter: None };
-        Self(Mutex::new(state))
+        let (is_killed, is_guest) = (false, false);
+        let place = Place::Idle;
+        Self(Mutex::new(State { place, is_woken: true, is_killed, is_guest, waiter: None }))
     }
 
     /// Notes that there is something to run. If nobody else waits (`is_calm`), its owner is told to come and look
-    /// for a slot itself.
+    /// for a slot itself; so is one that needs none.
     pub(crate) fn wake(&self, is_calm: impl FnOnce() -> bool) -> Woken {
         let mut state = self.0.lock();
         state.is_woken = true;
         if !matches!(state.place, Place::Idle) {
             return Woken::Nothing;
         }
-        if state.is_killed || (state.waiter.is_some() && is_calm()) {
+        if state.is_killed || state.is_guest || (state.waiter.is_some() && is_calm()) {
             return state.waiter.take().map_or(Woken::Nothing, Woken::Tell);
         }
         state.place = Place::Waiting;
@@ -123,16 +126,21 @@ impl<G> Stand<G> {
 
     /// Asks for leave to run; `waker` is called when the answer is another than [`Begin::Wait`].
     pub(crate) fn begin(&self, waker: &Waker) -> Begin<G> {
+        self.begin_as(waker, false)
+    }
+
+    /// The same for who may have a right to run anyway (`is_guest`), and then looks for none.
+    pub(crate) fn begin_as(&self, waker: &Waker, is_guest: bool) -> Begin<G> {
         let mut state = self.0.lock();
         let is_known = state.waiter.as_ref().is_some_and(|waiter| waiter.will_wake(waker));
         if is_known {
-            return state.begin();
+            return state.begin(is_guest);
         }
         drop(state);
         let own = waker.clone();
         let mut state = self.0.lock();
         let former = state.waiter.replace(own);
-        let answer = if skip("claim_looks_again") { Begin::Wait } else { state.begin() };
+        let answer = if skip("claim_looks_again") { Begin::Wait } else { state.begin(is_guest) };
         drop(state);
         drop(former);
         answer
@@ -245,7 +253,7 @@ impl<G> Stand<G> {
 }
 
 impl<G> State<G> {
-    fn begin(&mut self) -> Begin<G> {
+    fn begin(&mut self, is_guest: bool) -> Begin<G> {
         let place = std::mem::replace(&mut self.place, Place::Held);
         match place {
             Place::Granted(grant) => {
@@ -253,8 +261,8 @@ impl<G> State<G> {
                 Begin::Run(grant)
             }
             Place::Idle if self.is_woken => {
-                self.is_woken = false;
-                if self.is_killed {
+                (self.is_woken, self.is_guest) = (false, is_guest);
+                if self.is_killed || is_guest {
                     self.place = Place::Idle;
                     return Begin::Free;
                 }

@@ -17,6 +17,7 @@ use std::{
 use crate::{
     caught::{caught, drop_caught},
     claim::{Claim, Flag, Grant, Kind},
+    here,
     member::Member,
     meter, polls,
     stand::{Begin, Pause},
@@ -51,7 +52,8 @@ impl<F> Wrapped<F> {
             return Poll::Ready(None);
         }
         let claim = &self.claim;
-        let grant = match claim.stand.begin(context.waker()) {
+        // A worker has a slot: with a second one, all might have to wait for each other.
+        let grant = match claim.stand.begin_as(context.waker(), here::is_worker()) {
             Begin::Run(grant) => grant,
             Begin::Look => match claim.seize(None) {
                 Some(grant) => grant,
