@@ -78,7 +78,6 @@ impl<T> Mutex<T> {
     }
 
     /// Returns the value without locking: nobody else can have it.
-    #[cfg(not(loom))]
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }

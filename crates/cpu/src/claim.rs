@@ -19,7 +19,7 @@ use crate::{
     queue::Queue,
     sched::{Sched, Slice},
     stand::{Left, Stand, Woken},
-    sync::{Arc, AtomicU32, Ordering},
+    sync::{Arc, AtomicU32, Ordering, skip},
 };
 
 /// Somebody outside of the pool who waits for a slot, or has one.
@@ -202,7 +202,9 @@ impl Grant {
         let sched = Arc::clone(&slice.leaf.sched);
         sched.end(slice, cpu);
         queue.release();
-        sched.dispatch();
+        if !skip("grant_dispatches") {
+            sched.dispatch();
+        }
     }
 }
 

@@ -8,17 +8,19 @@
 //! 3. The ring counts the claims in its queues, and the scheduler knows whether there are any.
 //!
 //! Locks are taken in the order queue, leaf, scheduler.
+//!
+//! # Tests
+//!
+//! `tests/loom_leaf.rs`.
 
 use std::{collections::VecDeque, fmt};
 
-use fief_core::WeakCss;
-
 use crate::{
-    css::CpuCss,
+    foreign::{CpuCss, WeakCss},
     queue::{Item, Queue, Want},
     rare::Rare,
     sched::{Call, News, Sched},
-    sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
+    sync::{Arc, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering, skip},
     tree::NodeId,
     wait::Wait,
 };
@@ -56,6 +58,7 @@ struct Ring {
 }
 
 // With its node in the tree, 192 bytes at most, and places in tables, a group stays below 512 bytes.
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Leaf>() + size_of::<CpuCss>() <= 192);
 
 impl Leaf {
@@ -124,7 +127,7 @@ impl Leaf {
 
     /// Notes that so many claims were taken out of a queue that is in the ring; the caller holds its lock.
     pub(crate) fn lost_claims(&self, count: u32) {
-        self.quieten(&mut self.ring.lock(), count);
+        self.quieten(self.ring.lock(), count);
     }
 
     /// Takes a queue out of the ring, wherever it is; the caller holds its lock.
@@ -134,16 +137,20 @@ impl Leaf {
         // The last owner is the caller's, who holds the lock of it.
         let gone = place.and_then(|place| ring.queues.remove(place));
         if gone.is_some() {
-            self.quieten(&mut ring, queue.claims());
+            self.quieten(ring, queue.claims());
+        } else {
+            drop(ring);
         }
-        drop(ring);
         drop(gone);
     }
 
-    /// Notes what waits no longer, after items were taken.
-    fn quieten(&self, ring: &mut Ring, claims: u32) {
+    /// Notes what waits no longer, after items were taken, and unlocks the ring.
+    fn quieten(&self, mut ring: MutexGuard<'_, Ring>, claims: u32) {
         ring.claims -= claims;
         let news = News { waits: ring.queues.is_empty(), claims: claims > 0 && ring.claims == 0 };
+        if skip("leaf_quietens_inside") {
+            drop(ring);
+        }
         self.sched.deactivate(self, news);
     }
 
@@ -156,7 +163,8 @@ impl Leaf {
             let mut items = queue.lock();
             let mut ring = self.ring.lock();
             let mut queues = ring.queues.iter();
-            let Some(place) = queues.position(|other| Arc::ptr_eq(other, &queue)) else {
+            let is_it = |other: &Arc<Queue>| Arc::ptr_eq(other, &queue) || skip("leaf_looks_again");
+            let Some(place) = queues.position(is_it) else {
                 continue; // somebody else was quicker
             };
             let had = into.len();
@@ -167,11 +175,10 @@ impl Leaf {
             let was = ring.queues.remove(place);
             if items.has_items() {
                 ring.queues.extend(was);
-            } else {
+            } else if !skip("leaf_unlists") {
                 items.set_unlisted();
             }
-            self.quieten(&mut ring, claims);
-            drop(ring);
+            self.quieten(ring, claims);
             drop(items);
             if into.len() > had {
                 return Some(queue);

@@ -69,7 +69,14 @@
 //!
 //! `tokio`: workers on a tokio runtime. `serde`: settings and figures as data. `tracing`: what happens rarely, as
 //! events.
-#![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
+#![cfg_attr(
+    loom,
+    expect(
+        dead_code,
+        unreachable_pub,
+        reason = "loom builds the protocols, not what stands on them"
+    )
+)]
 
 #[cfg(not(loom))]
 mod subsystem;
@@ -79,7 +86,6 @@ mod css;
 mod limits;
 #[cfg(not(loom))]
 mod stat;
-#[cfg(not(loom))]
 mod polls;
 #[cfg(not(loom))]
 mod pressure;
@@ -99,7 +105,6 @@ mod crew;
 mod attach;
 #[cfg(not(loom))]
 mod manual;
-#[cfg(not(loom))]
 mod worker;
 #[cfg(not(loom))]
 mod here;
@@ -110,35 +115,24 @@ mod lease;
 mod scope;
 #[cfg(not(loom))]
 mod wrap;
-#[cfg(not(loom))]
 mod claim;
-#[cfg(not(loom))]
 mod ticker;
-#[cfg(not(loom))]
 mod meter;
-#[cfg(not(loom))]
 mod queue;
-#[cfg(not(loom))]
 mod leaf;
-#[cfg(not(loom))]
 mod wait;
-#[cfg(not(loom))]
 mod rare;
-#[cfg(not(loom))]
 mod sched;
-#[cfg(not(loom))]
 mod rescue;
 #[cfg(not(loom))]
 mod error;
-#[cfg(not(loom))]
 mod time;
-#[cfg(not(loom))]
 mod trace;
-#[cfg(not(loom))]
 pub mod tree;
 mod stand;
 mod job;
 mod caught;
+mod foreign;
 mod sync;
 
 #[cfg(test)]

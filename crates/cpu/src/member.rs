@@ -44,7 +44,7 @@ impl Member {
         let Some(css) = task.css(controller) else { return Err(task) };
         let member = Arc::new_cyclic(|member: &Weak<Self>| Self {
             controller: controller.clone(),
-            queue: Queue::new(Arc::clone(&css.leaf), owner(member), &task),
+            queue: Queue::new(Arc::clone(&css.leaf), owner(member), task.id(), task.name()),
             css: Mutex::new(css),
             jobs: Mutex::new(Slab::new()),
             saying: Mutex::new(()),

@@ -89,7 +89,7 @@ fn thread_time() -> Option<u64> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
 

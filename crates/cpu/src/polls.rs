@@ -18,12 +18,11 @@
 
 use std::{fmt, time::Duration};
 
-use fief_core::TaskId;
 use hdrhistogram::Histogram;
 
 use crate::{
     caught::{caught, discard},
-    css::CpuCss,
+    foreign::{CpuCss, TaskId},
     leaf::Leaf,
     queue::Queue,
     rare::Kind,

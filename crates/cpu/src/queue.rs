@@ -1,17 +1,20 @@
 //! What of one member waits to be run: its jobs, and its claims.
+//!
+//! # Tests
+//!
+//! `tests/loom_leaf.rs`.
 
 use std::{collections::VecDeque, fmt};
 
 use slab::Slab;
 
-use fief_core::{Task, TaskId};
-
 use crate::{
     claim::{Claim, Grant},
+    foreign::TaskId,
     job::Runnable,
     leaf::Leaf,
     sched::Call,
-    sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering, Weak},
+    sync::{Arc, AtomicU32, Mutex, MutexGuard, Ordering, Weak, skip},
 };
 
 /// Somebody who can be run.
@@ -68,7 +71,12 @@ pub(crate) struct State {
 }
 
 impl Queue {
-    pub(crate) fn new(leaf: Arc<Leaf>, owner: Weak<dyn Owner>, task: &Task) -> Arc<Self> {
+    pub(crate) fn new(
+        leaf: Arc<Leaf>,
+        owner: Weak<dyn Owner>,
+        task: TaskId,
+        name: &str,
+    ) -> Arc<Self> {
         let state = State {
             items: VecDeque::new(),
             leaf,
@@ -79,7 +87,7 @@ impl Queue {
             gone: 0,
             claimants: Slab::new(),
         };
-        let (task, name) = (task.id(), task.name().into());
+        let name = name.into();
         let (claims, kills) = (AtomicU32::new(0), AtomicU32::new(0));
         Arc::new(Self { state: Mutex::new(state), claims, kills, owner, task, name })
     }
@@ -93,7 +101,7 @@ impl Queue {
         is_busy: bool,
     ) -> Vec<Runnable> {
         let mut state = self.state.lock();
-        if state.is_closed {
+        if state.is_closed && !skip("queue_closes") {
             drop(state);
             return jobs.into_iter().collect();
         }
@@ -204,7 +212,7 @@ impl Queue {
 
     /// Lists or unlists the queue, as it is to be.
     fn conform(self: &Arc<Self>, state: &mut State, is_busy: bool) -> Call {
-        let is_due = !state.items.is_empty() && !state.is_frozen;
+        let is_due = !state.items.is_empty() && (!state.is_frozen || skip("queue_freezes"));
         if is_due == state.is_listed {
             return Call::nobody();
         }
@@ -254,7 +262,7 @@ impl Queue {
         if Arc::ptr_eq(&state.leaf, leaf) {
             return;
         }
-        if std::mem::take(&mut state.is_listed) {
+        if std::mem::take(&mut state.is_listed) && !skip("queue_leaves") {
             state.leaf.unlist(self);
         }
         let former = std::mem::replace(&mut state.leaf, Arc::clone(leaf));

@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use fief_core::Pressure;
-
 use crate::{
+    foreign::Pressure,
     leaf::Leaf,
     polls::Record,
     sync::{AtomicU64, Mutex, OnceLock, Ordering},

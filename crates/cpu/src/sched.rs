@@ -18,20 +18,22 @@
 //! 5. Nobody is called under a lock: what is to be done is returned as a [`Call`].
 //! 6. A worker that waits inside a job (*absent*) has no slot; a *spare* one is there for it, as soon as there is something
 //!    to run and a slot.
+//!
+//! `tests/loom_sleep.rs` has the models of 3.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use fief_core::HookError;
 use slab::Slab;
 
 use self::loss::Latch;
 use crate::{
     claim::{Claim, Flag, Grant},
+    foreign::HookError,
     leaf::Leaf,
     polls::Watch,
     queue::{Item, Want},
     rescue::Lane,
-    sync::{Arc, AtomicU32, Mutex, Ordering, Weak},
+    sync::{Arc, AtomicU32, Mutex, Ordering, Weak, skip},
     ticker::Ticker,
     time::Time,
     tree::{CpuTree, NodeId, Pick},
@@ -324,7 +326,8 @@ impl Sched {
 
     /// Gives a free slot to a sleeper.
     fn rouse(&self, state: &mut State) -> Call {
-        let Some(seat) = state.asleep.last().copied() else { return Call::nobody() };
+        let seat = state.asleep.last().copied().filter(|_| !skip("sched_rouses"));
+        let Some(seat) = seat else { return Call::nobody() };
         self.get_up(state, seat);
         state.free -= 1;
         state.seats[seat].has_slot = true;
@@ -377,7 +380,8 @@ impl Sched {
     fn note(&self, state: &State) {
         let sleepers = u32::try_from(state.asleep.len()).unwrap_or(u32::MAX);
         // Ordering: Relaxed: hints, see `help` and `is_calm`.
-        self.sleepers.store(sleepers, Ordering::Relaxed);
+        self.sleepers
+            .store(if skip("sched_tells_sleepers") { 0 } else { sleepers }, Ordering::Relaxed);
         let is_calm = state.free > 0 && !state.tree.has_waiting();
         self.calm.store(is_calm.into(), Ordering::Relaxed);
     }
@@ -431,9 +435,11 @@ impl Sched {
             state.free -= 1;
             state.seats[seat].has_slot = true;
         }
-        let pick = if is_closed { None } else { state.tree.pick(now) };
+        let pick = if is_closed || skip("sched_looks") { None } else { state.tree.pick(now) };
         let Some(pick) = pick else {
-            state.free += u32::from(std::mem::take(&mut state.seats[seat].has_slot));
+            if !skip("sched_frees") {
+                state.free += u32::from(std::mem::take(&mut state.seats[seat].has_slot));
+            }
             if is_closed {
                 return Next::End;
             }

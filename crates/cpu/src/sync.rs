@@ -4,15 +4,16 @@
 //! what must happen before a value is dropped is therefore kept out of `Drop`, in steps that loom sees.
 
 pub(crate) use std::sync::Arc;
-#[cfg(not(loom))]
 pub(crate) use std::{
     sync::{OnceLock, Weak},
     thread,
 };
 
 #[cfg(not(loom))]
-pub(crate) use fief_core::sync::{AtomicBool, AtomicU64, MutexGuard, forks};
-pub(crate) use fief_core::sync::{AtomicU32, Mutex, Ordering, order, skip};
+pub(crate) use fief_core::sync::forks;
+pub(crate) use fief_core::sync::{
+    AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, order, skip,
+};
 
 #[cfg(loom)]
 use loom::cell as imp;

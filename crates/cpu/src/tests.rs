@@ -7,8 +7,14 @@ mod loom_claim;
 #[cfg(loom)]
 mod loom_job;
 #[cfg(loom)]
+mod loom_leaf;
+#[cfg(loom)]
+mod loom_sleep;
+#[cfg(loom)]
 mod mutants;
 mod queue;
+#[cfg(loom)]
+mod scene;
 
 /// Explores a small model to four preemptions at least.
 #[cfg(loom)]

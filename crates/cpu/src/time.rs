@@ -5,9 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fief_core::Clock;
-
-use crate::sync::Arc;
+use crate::{foreign::Clock, sync::Arc};
 
 /// A clock in nanoseconds.
 #[derive(Clone)]

@@ -55,7 +55,7 @@ impl Wait {
 }
 
 impl Span {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self { sum: AtomicU64::new(0), since: AtomicU64::new(NEVER) }
     }
 

@@ -3,12 +3,17 @@
 //! It does not matter on what it runs: a thread of the pool's own drives it, or a task of somebody's runtime, or
 //! a test by hand. What it has taken lies in its *local* queue, where others find it: a worker that would sleep
 //! gives back what others have there first, so nothing that could run is hidden behind a long poll.
+//!
+//! # Tests
+//!
+//! `tests/loom_sleep.rs`.
 
 use std::{collections::VecDeque, fmt, mem, task::Waker};
 
+#[cfg(not(loom))]
+use crate::here::Here;
 use crate::{
     claim::{Flag, Grant},
-    here::Here,
     job::{Outcome, Runnable},
     leaf::Leaf,
     meter::Meter,
@@ -16,9 +21,10 @@ use crate::{
     queue::{Item, Queue, Want},
     rare::Kind,
     sched::{Next, Sched, Slice},
-    sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering, thread::Thread},
+    sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering, skip, thread::Thread},
 };
 
+#[cfg(not(loom))]
 mod pause;
 
 /// A worker, as others see it.
@@ -238,7 +244,8 @@ impl Runner {
                 Next::Sleep(until) if is_rescuer => return Turn::Sleep(until),
                 Next::Sleep(until) => {
                     let others = self.sched.others(self.worker.seat);
-                    if !others.iter().any(|other| other.give_back()) {
+                    let looks = !skip("worker_looks_behind");
+                    if !(looks && others.iter().any(|other| other.give_back())) {
                         return Turn::Sleep(until);
                     }
                 }
@@ -264,6 +271,7 @@ impl Runner {
         let mut now = self.sched.time.now();
         let (leaf, end) = (Arc::clone(&slice.leaf), slice.end);
         self.worker.begin(slice, now);
+        #[cfg(not(loom))]
         let _here = Here::Worker(Arc::clone(&self.worker)).enter();
         // Claims want a slot, which the rescue lane has not.
         let is_rescuer = self.worker.part == Part::Rescuer;
@@ -277,7 +285,9 @@ impl Runner {
             let from = self.worker.note_taken(queue);
             let jobs = self.batch.drain(..).filter_map(Item::into_job);
             self.worker.local.lock().extend(jobs.map(|job| (from, job)));
-            self.sched.help(false).make();
+            if !skip("worker_helps") {
+                self.sched.help(false).make();
+            }
             if self.run_local(&leaf, end, &mut now) {
                 break;
             }
@@ -312,7 +322,7 @@ impl Runner {
         // Polls since the clock was read.
         let mut unread = 0;
         while let Some(((from, job), has_more)) = worker.turn_over(woken.take()) {
-            if has_more {
+            if has_more && !skip("worker_shares") {
                 self.sched.help(true).make();
             }
             // Ordering: Relaxed, here and below: see `begin`.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use fief_core::{Activity, Clock, Pressure};
-
 use super::{Sched, State};
 use crate::{
+    foreign::{Activity, Clock, Pressure},
     leaf::Leaf,
     sync::{Arc, AtomicU64, Ordering},
     time::nanos,
