@@ -51,6 +51,11 @@
 //!
 //! *Jobs.* None is lost and none runs twice, whatever is moved, bound, rebound, frozen, killed or removed meanwhile.
 //!
+//! # What is not seen
+//!
+//! What a job has others do is charged to nobody: threads that it starts, rayon's, `spawn_blocking`, a runtime of its own
+//! on other threads. Have such threads [enter](Group::enter) the group, or use [`Group::scope`].
+//!
 //! # Control files
 //!
 //! | file | | |

@@ -117,6 +117,20 @@ mod tests {
     }
 
     #[test]
+    fn time_that_was_taken_away_is_not_charged() {
+        let mut meter = Meter::new(&Time::machine());
+        if meter.last.is_none() {
+            return; // no thread clock: there is a cap instead
+        }
+        // 3.5 ms by the thread's clock, and what this takes; an hour by the wall.
+        while thread_time() < meter.last.map(|last| last + 3_500_000) {
+            std::hint::spin_loop();
+        }
+        let charged = meter.lap(3_600_000_000_000);
+        assert!((3_500_000..3_000_000_000).contains(&charged), "{charged}");
+    }
+
+    #[test]
     fn what_is_charged_by_the_wall_is_not_charged_again() {
         let time = Time::machine();
         let mut meter = Meter::new(&time);
