@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fief_core::Controller;
+
 #[cfg(feature = "tokio")]
 use crate::attach;
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     pool::Ground,
     sched::{Staff, Standing},
     shared::Shared,
+    subsystem::Cpu,
     sync::{
         Arc, Mutex,
         thread::{self, JoinHandle},
@@ -32,6 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Crew {
     pub(crate) shared: Arc<Shared>,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    /// By which those that are started hear that they may begin, or, dropped, that they end.
+    gates: Mutex<Vec<mpsc::SyncSender<()>>>,
+    /// By which the rescue lane's thread gets what it drives, and what the lane may use.
+    lane: Mutex<Option<(mpsc::SyncSender<Runner>, u32)>>,
     pub(crate) ground: Ground,
     pub(crate) nice: Nice,
     pub(crate) name: String,
@@ -58,8 +65,26 @@ pub(crate) enum Term {
 }
 
 impl Crew {
-    /// Starts the workers' threads.
-    pub(crate) fn employ_all(&self, workers: usize) -> Result<(), StartError> {
+    pub(crate) fn new(
+        controller: &Controller<Cpu>,
+        ground: Ground,
+        nice: Nice,
+        name: String,
+    ) -> Arc<Self> {
+        let shared = Arc::clone(controller.subsystem().shared());
+        let (threads, gates, lane) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { shared, threads, gates, lane, ground, nice, name })
+    }
+
+    /// Starts the threads there are, of the workers and the rescue lane; they wait for [`begin`](Self::begin).
+    pub(crate) fn employ_all(&self, workers: usize, share: u32) -> Result<(), StartError> {
+        let (workers, share) = match &self.ground {
+            Ground::Threads => (workers, share),
+            #[cfg(feature = "tokio")]
+            Ground::Attached(_) => (workers, 0),
+            #[cfg(feature = "tokio")]
+            Ground::Runners(_) => (0, 0),
+        };
         for number in 1..=workers {
             let ground = self.ground.clone();
             let work = move |shared: &Arc<Shared>| work(&ground, shared, Term::Regular);
@@ -69,15 +94,35 @@ impl Crew {
             let nice = if let Nice::Exactly(nice) = self.nice { nice } else { 0 };
             is_nice.map_err(|source| StartError::Nice { number, workers, nice, source })?;
         }
-        Ok(())
+        if share > 0 { self.employ_rescuer(share) } else { Ok(()) }
+    }
+
+    /// Has those that were started begin; or has them end, and waits for it.
+    pub(crate) fn begin(&self, is_open: bool) {
+        let gates = std::mem::take(&mut *self.gates.lock());
+        let lane = self.lane.lock().take();
+        if is_open {
+            if let Some((thread, share)) = lane {
+                // The lane is open when the pool is: nobody waits in vain for having come in between.
+                let driver = Driver::Task(Waker::noop().clone());
+                let runner = Runner::rescuer(&self.shared.sched, driver, || false, share);
+                drop(thread.send(runner));
+            }
+            // Who is not there to hear it has panicked, which threads that wait do not.
+            gates.iter().for_each(|gate| gate.send(()).unwrap_or_default());
+            return;
+        }
+        drop((gates, lane));
+        let threads = std::mem::take(&mut *self.threads.lock());
+        threads.into_iter().for_each(|thread| thread.join().unwrap_or_default());
     }
 
     /// Starts the rescue lane on a thread, which may use `share` percent of a CPU.
-    pub(crate) fn employ_rescuer(&self, share: u32) -> Result<(), StartError> {
-        // It is open when the pool is: nobody is in line a second time for having been missed.
-        let driver = Driver::Task(Waker::noop().clone());
-        let mut runner = Runner::rescuer(&self.shared.sched, driver, || false, share);
+    fn employ_rescuer(&self, share: u32) -> Result<(), StartError> {
+        let (give, given) = mpsc::sync_channel::<Runner>(1);
+        *self.lane.lock() = Some((give, share));
         let work = move |shared: &Arc<Shared>| {
+            let Ok(mut runner) = given.recv() else { return };
             runner.worker.set_driver(Driver::Thread(thread::current()));
             runner.slept(); // it was another thread's
             drive(shared, &mut runner, Term::Regular);
@@ -95,15 +140,17 @@ impl Crew {
     ) -> io::Result<io::Result<()>> {
         let shared = Arc::clone(&self.shared);
         let (tell, told) = mpsc::sync_channel(1);
+        let (gate, may_begin) = mpsc::sync_channel(1);
         let live = move || {
             let is_nice = set_nice(nice);
             let is_ready = is_nice.is_ok();
-            if tell.send(is_nice).is_ok() && is_ready {
+            if tell.send(is_nice).is_ok() && is_ready && may_begin.recv().is_ok() {
                 work(&shared);
             }
         };
         let thread = thread::Builder::new().name(name).spawn(live)?;
         self.threads.lock().push(thread);
+        self.gates.lock().push(gate);
         Ok(told.recv().unwrap_or(Ok(())))
     }
 }

@@ -16,6 +16,12 @@ pub enum GroupError {
     /// The core refused the task: its group was removed, or is of another registry, or a hook refused.
     #[error(transparent)]
     Task(#[from] CreateTaskError),
+    /// The group is not of the controller's registry, or the controller is unregistered.
+    #[error("{cgroup} cannot use the cpu controller: it is unregistered, or of another registry")]
+    ForeignGroup {
+        /// The path of the group.
+        cgroup: String,
+    },
     /// The task is not of the controller's registry, or the controller is unregistered.
     #[error("{task:?} cannot use the cpu controller: it is unregistered, or of another registry")]
     Foreign {
@@ -78,6 +84,12 @@ impl ScopeError {
 
     /// Returns the panics, in the order in which they came.
     #[must_use]
+    pub fn panics(&self) -> &[JoinError] {
+        &self.panics
+    }
+
+    /// Returns the panics, in the order in which they came.
+    #[must_use]
     pub fn into_panics(self) -> Vec<JoinError> {
         self.panics
     }
@@ -90,9 +102,29 @@ pub enum StartError {
     /// None were asked for.
     #[error("a pool of 0 workers was asked for; at least 1 is needed")]
     NoWorkers,
+    /// More were asked for than there can be.
+    #[error("a pool of {workers} workers was asked for; there can be {most}")]
+    TooManyWorkers {
+        /// How many were asked for.
+        workers: usize,
+        /// How many there can be.
+        most: usize,
+    },
     /// There are some already.
     #[error("the cpu controller has workers already")]
     Started,
+    /// The controller is of no registry any more.
+    #[error("the cpu controller is unregistered")]
+    Unregistered,
+    /// This process is the child of a fork, and the controller is its parent's.
+    #[error("the cpu controller is of the process that was forked")]
+    Forked,
+    /// The threads cannot be called that.
+    #[error("workers cannot be called {name:?}: the name of a thread has no NUL")]
+    ThreadName {
+        /// What was asked for.
+        name: String,
+    },
     /// The system gave no thread.
     #[error("worker {number} of {workers} could not be started")]
     Thread {
@@ -114,6 +146,12 @@ pub enum StartError {
         nice: i32,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// There is no such nice value.
+    #[error("workers cannot have nice {nice}: it must be -20 to 19")]
+    NiceRange {
+        /// The value that was asked for.
+        nice: i32,
     },
     /// A nice value was asked for where the pool has no threads to set it for.
     #[error("runners have the nice value of their runtime's threads; {nice} was asked for")]

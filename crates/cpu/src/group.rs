@@ -37,8 +37,13 @@ impl Group {
     /// Refuses a removed group, one of another registry, and a controller that is unregistered; and what the
     /// controllers' hooks refuse.
     pub fn new(cpu: &Controller<Cpu>, cgroup: &Cgroup) -> Result<Self, GroupError> {
+        let foreign = || GroupError::ForeignGroup { cgroup: cgroup.path() };
+        if cpu.root().is_none() {
+            return Err(foreign());
+        }
         let task = cgroup.create_task(&cgroup.name())?;
-        Self::of(cpu, task)
+        let member = Member::new(cpu, task).map_err(|_| foreign())?;
+        Ok(Self { member })
     }
 
     /// Makes a task a member, wherever it is. Its [cancel](Task::on_cancel) and [freeze](Task::on_freeze)
@@ -184,6 +189,26 @@ impl Group {
     /// # Concurrency
     ///
     /// Allocates a place for the future and one for the claim. A poll takes short locks; if nobody else waits, three.
+    ///
+    /// # Examples
+    ///
+    /// For a library that spawns through a trait of its own, as servers do:
+    ///
+    /// ```
+    /// use fief_cpu::Group;
+    ///
+    /// # trait Executor<F> {
+    /// #     fn execute(&self, future: F);
+    /// # }
+    /// # fn spawn_somewhere(future: impl Future<Output = ()> + Send + 'static) { drop(future) }
+    /// struct OfTenant(Group);
+    ///
+    /// impl<F: Future<Output = ()> + Send + 'static> Executor<F> for OfTenant {
+    ///     fn execute(&self, future: F) {
+    ///         spawn_somewhere(self.0.wrap(future)); // tokio::spawn, perhaps
+    ///     }
+    /// }
+    /// ```
     pub fn wrap<F: Future>(&self, future: F) -> Wrapped<F> {
         Wrapped::new(&self.member, future)
     }

@@ -1,6 +1,6 @@
 //! The workers of a controller: on threads of their own, or on somebody's runtime.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use fief_core::{Cgroup, Controller};
 
@@ -14,12 +14,18 @@ use crate::{
     sched::Standing,
     shared::Shared,
     subsystem::Cpu,
-    sync::{Arc, AtomicBool, Mutex, Ordering, thread},
+    sync::{Arc, AtomicBool, Ordering, thread},
     trace::event,
 };
 
 /// What workers beside a rescue lane are nicer than the thread that starts them.
 const NICER: i32 = 5;
+
+/// The nice values that there are.
+const NICE: RangeInclusive<i32> = -20..=19;
+
+/// The most workers of a pool: so many slices can the tree tell apart.
+const WORKERS_MAX: usize = 65_536;
 
 /// The workers of a controller. Dropping it [shuts down](Self::shutdown).
 pub struct Pool {
@@ -84,7 +90,8 @@ impl Pool {
     /// Ends the workers, and cancels all jobs of all members. Polls that are going on are waited for.
     ///
     /// What the jobs' futures do as they are dropped, they do on the workers and on the calling thread. On a
-    /// worker itself it does not wait. The second call does nothing.
+    /// worker itself it does not wait. The second call does nothing. The members there are cannot spawn any more, though
+    /// they may go on with leases and wrapped futures; a later pool of the controller has members of its own.
     ///
     /// It blocks the calling thread until the polls are over: on a thread of a runtime, no longer than the
     /// longest poll, as it waits for no task to be run there.
@@ -137,7 +144,7 @@ impl Pool {
 }
 
 impl PoolBuilder {
-    /// Sets how many workers there are; of those beyond the controller's CPUs some always wait.
+    /// Sets how many workers there are, 1 to 65,536; of those beyond the controller's CPUs some always wait.
     pub fn workers(self, workers: usize) -> Self {
         Self { workers, ..self }
     }
@@ -150,7 +157,8 @@ impl PoolBuilder {
         Self { nice: Some(nice), ..self }
     }
 
-    /// Sets how the workers' threads are called; each has its number in addition.
+    /// Sets how the workers' threads are called, `fief-cpu` unless it was set; each has its number in addition.
+    /// The system may cut names short: Linux after 15 bytes.
     pub fn thread_name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
@@ -184,41 +192,60 @@ impl PoolBuilder {
     ///
     /// # Errors
     ///
-    /// Refuses to start none, or more when there are some, and what cannot be set; and what the system refuses.
+    /// Refuses to start none, or more when there are some, and what cannot be set; and what the system refuses. Then all
+    /// is as it was.
     pub fn start(self) -> Result<Pool, StartError> {
-        if self.workers == 0 {
+        let share = self.share();
+        self.check(share)?;
+        let (workers, nice) = (self.workers, self.nice_value());
+        let crew = Crew::new(&self.controller, self.ground, nice, self.name);
+        // The threads wait until all are there: an error has let nobody spawn what would be cancelled.
+        let pool = crew.employ_all(workers, share).and_then(|()| {
+            let pool = Pool::open(self.controller, Arc::clone(&crew))?;
+            let staff = Arc::downgrade(&crew);
+            crew.shared.sched.set_staff(staff);
+            Ok(pool)
+        });
+        crew.begin(pool.is_ok());
+        let pool = pool?;
+        #[cfg(feature = "tokio")]
+        pool.send(workers, share);
+        event!("pool_started", workers);
+        Ok(pool)
+    }
+
+    /// Refuses what cannot be.
+    fn check(&self, share: u32) -> Result<(), StartError> {
+        let Self { workers, name, .. } = self;
+        if *workers == 0 {
             return Err(StartError::NoWorkers);
         }
-        let share = self.share();
+        if *workers > WORKERS_MAX {
+            return Err(StartError::TooManyWorkers { workers: *workers, most: WORKERS_MAX });
+        }
         if share > 100 {
             return Err(StartError::Share { share });
         }
+        if name.contains('\0') {
+            return Err(StartError::ThreadName { name: name.clone() });
+        }
         #[cfg(feature = "tokio")]
         attach::check(&self.ground, self.nice)?;
-        let (workers, nice) = (self.workers, self.nice_value());
-        let pool = Pool::open(self.controller, self.ground, nice, self.name)?;
-        // An error drops the pool, which ends those that were started.
-        match &pool.crew.ground {
-            #[cfg(feature = "tokio")]
-            Ground::Runners(handle) => pool.tasks.send_runners(&pool.crew.shared, handle, workers),
-            _ => pool.crew.employ_all(workers)?,
+        match self.nice {
+            Some(nice) if !NICE.contains(&nice) => Err(StartError::NiceRange { nice }),
+            _ => check_standing(&self.controller),
         }
-        let staff = Arc::downgrade(&pool.crew);
-        pool.crew.shared.sched.set_staff(staff);
-        if share > 0 {
-            pool.open_lane(share)?;
-        }
-        event!("pool_started", workers);
-        Ok(pool)
     }
 
     /// Makes one worker that the caller drives, and starts no thread: the settings are of no account.
     ///
     /// # Errors
     ///
-    /// Refuses if there are workers.
+    /// Refuses if there are workers, or the controller is unregistered.
     pub fn manual(self) -> Result<Manual, StartError> {
-        let pool = Pool::open(self.controller, Ground::Threads, Nice::Same, self.name)?;
+        check_standing(&self.controller)?;
+        let crew = Crew::new(&self.controller, Ground::Threads, Nice::Same, self.name);
+        let pool = Pool::open(self.controller, crew)?;
         event!("pool_started", workers = 0);
         Ok(Manual::new(pool))
     }
@@ -245,19 +272,13 @@ impl PoolBuilder {
 }
 
 impl Pool {
-    fn open(
-        controller: Controller<Cpu>,
-        ground: Ground,
-        nice: Nice,
-        name: String,
-    ) -> Result<Self, StartError> {
-        let shared = Arc::clone(controller.subsystem().shared());
-        if !shared.sched.open() {
+    fn open(controller: Controller<Cpu>, crew: Arc<Crew>) -> Result<Self, StartError> {
+        if !crew.shared.sched.open() {
             return Err(StartError::Started);
         }
         Ok(Self {
             controller,
-            crew: Arc::new(Crew { shared, threads: Mutex::default(), ground, nice, name }),
+            crew,
             is_down: AtomicBool::new(false),
             #[cfg(feature = "tokio")]
             tasks: Tasks::default(),
@@ -268,16 +289,33 @@ impl Pool {
         &self.crew.shared
     }
 
-    /// Starts the rescue lane, which may use `share` percent of a CPU.
-    fn open_lane(&self, share: u32) -> Result<(), StartError> {
-        match &self.crew.ground {
-            Ground::Threads => self.crew.employ_rescuer(share),
-            #[cfg(feature = "tokio")]
-            Ground::Attached(handle) | Ground::Runners(handle) => {
-                self.tasks.send_rescuer(&self.crew.shared, handle, share);
-                Ok(())
-            }
+    /// Starts what of the pool is on a runtime.
+    #[cfg(feature = "tokio")]
+    fn send(&self, workers: usize, share: u32) {
+        let shared = &self.crew.shared;
+        if let Ground::Runners(handle) = &self.crew.ground {
+            self.tasks.send_runners(shared, handle, workers);
         }
+        if let Ground::Attached(handle) | Ground::Runners(handle) = &self.crew.ground
+            && share > 0
+        {
+            self.tasks.send_rescuer(shared, handle, share);
+        }
+    }
+}
+
+/// Refuses a controller that can have no workers, or has some.
+fn check_standing(controller: &Controller<Cpu>) -> Result<(), StartError> {
+    let shared = controller.subsystem().shared();
+    if shared.is_inherited() {
+        return Err(StartError::Forked);
+    }
+    if controller.root().is_none() {
+        return Err(StartError::Unregistered);
+    }
+    match shared.sched.standing() {
+        Standing::Open | Standing::Closing => Err(StartError::Started),
+        Standing::Unstaffed | Standing::Closed => Ok(()),
     }
 }
 

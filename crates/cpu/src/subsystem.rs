@@ -16,6 +16,9 @@ use crate::{
     tree::{CpuTree, TreeSettings},
 };
 
+/// So many slices that run at once can the tree tell apart.
+const CPUS_MAX: u32 = 65_536;
+
 /// The CPU controller: register it, bind the controller to a hierarchy, and start a [`Pool`](crate::Pool).
 ///
 /// Clones are the same controller, which serves one registry: to register it in a second one is refused.
@@ -45,7 +48,7 @@ impl Cpu {
     /// Returns the settings of a new controller.
     pub fn builder() -> CpuBuilder {
         let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let cpus = u32::try_from(cpus).map_or(CPUS_MAX, |cpus| cpus.min(CPUS_MAX));
         let (tree, polls) = (TreeSettings::default(), Watch::default());
         CpuBuilder { cpus, tree, time: Time::machine(), polls }
     }
@@ -75,9 +78,10 @@ impl Default for Cpu {
 }
 
 impl CpuBuilder {
-    /// Sets how many may run at a time, 1 at least. Default: as many as the process may use.
+    /// Sets how many may run at a time, 1 to 65,536; fewer and more are taken as these. Default: as many as the process
+    /// may use.
     pub fn cpus(self, cpus: u32) -> Self {
-        Self { cpus: cpus.max(1), ..self }
+        Self { cpus: cpus.clamp(1, CPUS_MAX), ..self }
     }
 
     /// Sets how the tree shares: the slice, and how far ahead of its share a group may get.

@@ -2,6 +2,7 @@
 //! weights, and are rebound: none is lost, none runs twice, and nothing is left.
 //!
 //! `FIEF_STRESS=short` in the environment divides the work by ten.
+#![expect(clippy::print_stderr, reason = "it says what was done")]
 
 use std::{
     env,

@@ -34,15 +34,6 @@ pub(crate) trait Staff: Send + Sync {
 }
 
 impl Sched {
-    pub(crate) fn standing(&self) -> Standing {
-        self.state.lock().standing
-    }
-
-    /// Opens or closes the pool; returns what was so before.
-    pub(crate) fn set_standing(&self, standing: Standing) -> Standing {
-        std::mem::replace(&mut self.state.lock().standing, standing)
-    }
-
     /// Sets who employs spare workers from now on.
     pub(crate) fn set_staff(&self, staff: Weak<dyn Staff>) {
         let former = self.staff.lock().replace(staff);
