@@ -26,8 +26,8 @@
 //!
 //! | you want to | |
 //! |---|---|
-//! | replace `tokio::spawn`, and keep tokio's sockets and timers | [`PoolBuilder::tokio`], with the feature `tokio`; then [`Group::spawn`] |
-//! | the same without threads of ours | [`PoolBuilder::runners`] |
+//! | replace `tokio::spawn`, and keep tokio's sockets and timers | `PoolBuilder::tokio`, with the feature `tokio`; then [`Group::spawn`] |
+//! | the same without threads of ours | `PoolBuilder::runners` |
 //! | run futures without tokio | [`Pool::builder`], [`Group::spawn`] |
 //! | run closures, also ones that borrow | [`Group::spawn_fn`] and [`checkpoint`], [`Group::scope`] |
 //! | count and slow down futures that somebody else spawns | [`Group::wrap`] |
