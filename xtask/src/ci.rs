@@ -68,7 +68,8 @@ const LONG: &[Step] = &[
     ("model", model::run_where_installed),
     ("sanitize", sanitize::run),
     ("portable", || {
-        let line = "cargo test --locked -p fief-core -p fief-memory -p fief-cpu --target-dir target/portable";
+        let line = "cargo test --locked -p fief-core -p fief-memory -p fief-cpu \
+                    --features fief-cpu/tokio --target-dir target/portable";
         go(command(line).env("RUSTFLAGS", PORTABLE))
     }),
 ];
