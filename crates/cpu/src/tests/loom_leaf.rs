@@ -140,7 +140,7 @@ fn a_freeze_meets_a_push_and_a_take() {
         member.push(1);
         let queue = Arc::clone(&member.0);
         let freeze = move || {
-            queue.set_frozen(true);
+            queue.set_frozen(true).make();
             0
         };
         let run = || {
@@ -150,7 +150,7 @@ fn a_freeze_meets_a_push_and_a_take() {
         let taken = both(freeze, run);
         assert_eq!(scene.drain(&scene.group), 0, "a frozen queue is in the ring");
         assert_eq!(member.0.len(), 2 - taken, "a job is lost");
-        member.0.set_frozen(false);
+        member.0.set_frozen(false).make();
         assert_eq!(scene.drain(&scene.group), 2 - taken, "it is not in the ring again");
     });
 }
