@@ -43,13 +43,19 @@ pub(crate) struct Leaf {
     pub(crate) parent: Option<Arc<Self>>,
     pub(crate) sched: Arc<Sched>,
     ring: Mutex<Ring>,
-    /// How long a poll takes here, about, in nanoseconds.
+    /// A [`Pace`].
     poll: AtomicU32,
     pub(crate) wait: Wait,
     pub(crate) rare: OnceLock<Box<Rare>>,
     /// Its group, once that is online.
     pub(crate) css: OnceLock<WeakCss<CpuCss>>,
 }
+
+/// How long a poll takes in a group, about, in nanoseconds.
+///
+/// A worker has its own while it does a slice: a word that two write after each poll costs more than a short poll.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace(u32);
 
 #[derive(Default)]
 struct Ring {
@@ -81,29 +87,16 @@ impl Leaf {
         css.map_or_else(|| String::from("a removed group"), |css| css.path())
     }
 
-    /// Returns how many items are taken at a time: what takes [`BATCH_TIME`], about.
-    pub(crate) fn batch(&self) -> usize {
-        // Ordering: Relaxed: an estimate.
-        let poll = self.poll.load(Ordering::Relaxed);
-        (BATCH_TIME / poll.max(1)).clamp(1, MOST) as usize
+    /// Returns how long a poll takes here, about, for a slice to go by.
+    pub(crate) fn pace(&self) -> Pace {
+        // Ordering: Relaxed, here and below: an estimate, in which what several write at once may be lost.
+        Pace(self.poll.load(Ordering::Relaxed))
     }
 
-    /// Returns after how many polls to read the clock: after each, unless polls here take less than it is worth.
-    ///
-    /// One that suddenly takes long is noticed up to three polls late, and the next after that in time.
-    pub(crate) fn stride(&self) -> u32 {
-        // Ordering: Relaxed: an estimate.
-        if self.poll.load(Ordering::Relaxed) < SHORT { STRIDE } else { 1 }
-    }
-
-    /// Notes how long a poll took.
-    pub(crate) fn note_poll(&self, nanos: u64) {
-        let (nanos, poll) = (nanos.min(1 << 24), &self.poll);
-        // Ordering: Relaxed: an estimate, in which what several write at once may be lost.
-        let before = u64::from(poll.load(Ordering::Relaxed));
-        let after = (before * 7 + nanos) / 8;
-        if after != before {
-            poll.store(u32::try_from(after).unwrap_or(u32::MAX), Ordering::Relaxed);
+    /// Notes what a slice has learnt.
+    pub(crate) fn set_pace(&self, Pace(poll): Pace) {
+        if self.poll.load(Ordering::Relaxed) != poll {
+            self.poll.store(poll, Ordering::Relaxed);
         }
     }
 
@@ -184,6 +177,26 @@ impl Leaf {
                 return Some(queue);
             }
         }
+    }
+}
+
+impl Pace {
+    /// Returns how many items to take at a time: what takes [`BATCH_TIME`], about.
+    pub(crate) fn batch(self) -> usize {
+        (BATCH_TIME / self.0.max(1)).clamp(1, MOST) as usize
+    }
+
+    /// Returns after how many polls to read the clock: after each, unless polls here take less than it is worth.
+    ///
+    /// One that suddenly takes long is noticed up to three polls late, and the next after that in time.
+    pub(crate) fn stride(self) -> u32 {
+        if self.0 < SHORT { STRIDE } else { 1 }
+    }
+
+    /// Notes how long a poll took.
+    pub(crate) fn note(&mut self, nanos: u64) {
+        let after = (u64::from(self.0) * 7 + nanos.min(1 << 24)) / 8;
+        self.0 = u32::try_from(after).unwrap_or(u32::MAX);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::here::Here;
 use crate::{
     claim::{Flag, Grant},
     job::{Outcome, Runnable},
-    leaf::Leaf,
+    leaf::Pace,
     meter::Meter,
     polls,
     queue::{Item, Queue, Want},
@@ -276,7 +276,8 @@ impl Runner {
         // Claims want a slot, which the rescue lane has not.
         let is_rescuer = self.worker.part == Part::Rescuer;
         let first = if is_rescuer { Want::Jobs } else { Want::First };
-        let mut want = first(leaf.batch());
+        let mut pace = leaf.pace();
+        let mut want = first(pace.batch());
         while let Some(queue) = leaf.take(want, &mut self.batch) {
             if matches!(self.batch.front(), Some(Item::Claim(_))) {
                 self.pass_on(queue);
@@ -288,11 +289,12 @@ impl Runner {
             if !skip("worker_helps") {
                 self.sched.help(false).make();
             }
-            if self.run_local(&leaf, end, &mut now) {
+            if self.run_local(&mut pace, end, &mut now) {
                 break;
             }
-            want = Want::Jobs(leaf.batch());
+            want = Want::Jobs(pace.batch());
         }
+        leaf.set_pace(pace);
         self.worker.give_back();
         if is_rescuer {
             self.sched.help(false).make(); // a task may be long in coming back
@@ -316,7 +318,7 @@ impl Runner {
     }
 
     /// Runs what lies in the local queue; returns whether the slice is over.
-    fn run_local(&mut self, leaf: &Leaf, end: u64, now: &mut u64) -> bool {
+    fn run_local(&mut self, pace: &mut Pace, end: u64, now: &mut u64) -> bool {
         let worker = Arc::clone(&self.worker);
         let mut woken = None;
         // Polls since the clock was read.
@@ -337,8 +339,8 @@ impl Runner {
             }
             unread += 1;
             let mut is_over = has_moved || worker.flag.is_hurried() || (self.must_yield)();
-            if is_over || unread >= leaf.stride() {
-                self.read_clock(leaf, now, mem::take(&mut unread), (from, has_moved));
+            if is_over || unread >= pace.stride() {
+                self.read_clock(pace, now, mem::take(&mut unread), (from, has_moved));
                 is_over |= *now >= end;
             }
             if is_over {
@@ -349,7 +351,7 @@ impl Runner {
         if unread > 0 {
             // Ordering: Relaxed: as above.
             let from = worker.current.load(Ordering::Relaxed);
-            self.read_clock(leaf, now, unread, (from, false));
+            self.read_clock(pace, now, unread, (from, false));
         }
         false
     }
@@ -357,14 +359,14 @@ impl Runner {
     /// Notes how long the last polls took, of which the last was `from` that queue.
     fn read_clock(
         &mut self,
-        leaf: &Leaf,
+        pace: &mut Pace,
         now: &mut u64,
         polls: u32,
         (from, has_moved): (u32, bool),
     ) {
         let before = mem::replace(now, self.sched.time.now());
         let took = now.saturating_sub(before);
-        leaf.note_poll(took / u64::from(polls));
+        pace.note(took / u64::from(polls));
         // One that gave its slot away meanwhile held up nobody.
         if took >= self.sched.polls.threshold && !has_moved {
             self.long.extend(self.worker.taken(from).map(|queue| (queue, took)));

@@ -73,9 +73,9 @@ impl Pair {
 /// leaf where so many polls were `quick` that several are taken at a time. They sleep first, or look by themselves.
 fn beside_a_long_poll(jobs: u32, quick: u32, sleep: bool) {
     let scene = Scene::new(2);
-    for _ in 0..quick {
-        scene.group.note_poll(0);
-    }
+    let mut pace = scene.group.pace();
+    (0..quick).for_each(|_| pace.note(0));
+    scene.group.set_pace(pace);
     let [mut one, mut other] = [scene.hand(), scene.hand()];
     if sleep {
         one.work();
