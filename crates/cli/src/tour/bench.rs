@@ -102,6 +102,17 @@ impl Bench {
         Ok(())
     }
 
+    /// Waits until a kill that there was is known to who watches. A worker that has a piece of it at hand may be the one
+    /// to say so, a little later than the kill returns.
+    ///
+    /// # Errors
+    ///
+    /// When the watch panicked.
+    pub(crate) fn hear(&self) -> Result<()> {
+        let watch = self.watch.lock().take();
+        watch.map_or(Ok(()), |watch| watch.job.join().map(drop))
+    }
+
     /// Has `work` run as a job of the member.
     ///
     /// # Errors

@@ -176,6 +176,16 @@ pub(crate) fn end_reports(stage: &Stage) -> Result<()> {
     reports.map_or(Ok(()), |reports| reports.end(stage))
 }
 
+/// Ends the reports, whose members were killed.
+///
+/// # Errors
+///
+/// As [`end_reports`].
+pub(crate) fn end_killed_reports(stage: &Stage) -> Result<()> {
+    let reports = stage.reports.lock().take();
+    reports.map_or(Ok(()), |reports| reports.hear().and_then(|()| reports.end(stage)))
+}
+
 /// The css of the reports, if they are there, and the controller bound.
 fn reports(stage: &Stage) -> Option<ByReport<CssRef<CpuCss>>> {
     let top = stage.trees.of(Who::Analytics)?;

@@ -151,7 +151,7 @@ pub(crate) fn kill(stage: &Stage, who: Who, dropper: &Sender<Batch>) -> Result<K
     let members = u64::try_from(group.tenant.kill()?)?;
     tenant.gate.wait_until_empty();
     if who == Who::Analytics {
-        cpu::end_reports(stage)?;
+        cpu::end_killed_reports(stage)?;
     }
     if who == Who::Backup {
         stage.buffers.clear();

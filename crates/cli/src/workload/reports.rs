@@ -72,6 +72,15 @@ impl Reports {
         Ok(reports)
     }
 
+    /// Waits until all members know that they were killed.
+    ///
+    /// # Errors
+    ///
+    /// When a watch panicked.
+    pub(crate) fn hear(&self) -> Result<()> {
+        self.benches.iter().try_for_each(Bench::hear)
+    }
+
     /// Ends all reports, and has their members leave their groups.
     ///
     /// # Errors
