@@ -235,3 +235,22 @@ fn stalls_can_end_in_a_forked_child() {
     drop(triggers);
     assert_eq!((pressure.miscounts(), pressure.stats().some.total), (0, 0));
 }
+
+/// Another thread reads the path all the time, so that a fork often finds it in the middle of that.
+#[test]
+fn a_child_reads_paths() {
+    let registry = Registry::new();
+    let hierarchy = registry.create_hierarchy("h").unwrap();
+    let web = hierarchy.root().create_child("web").unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(web.path(), "/web");
+            }
+        });
+        let statuses: Vec<_> = (0..200).map(|_| in_child(|| web.path() == "/web")).collect();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(statuses, [0; 200]);
+    });
+}

@@ -29,7 +29,8 @@ pub(crate) struct Node {
     pub(crate) depth: u32,
     pub(crate) hierarchy: Arc<Hier>,
     pub(crate) parent: Option<Arc<Self>>,
-    name: Mutex<Arc<str>>,
+    /// Read in errors, in the child of a fork as well: who only reads keeps nobody from that.
+    name: RwLock<Arc<str>>,
     children: RwLock<Option<Box<Children>>>,
     /// Direct members, by id; the root's are those that are nowhere else. `None` for nobody: most groups
     /// of a large tree have none.
@@ -93,7 +94,7 @@ impl Node {
             depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
             hierarchy,
             parent,
-            name: Mutex::new(name.into()),
+            name: RwLock::new(name.into()),
             children: RwLock::new(None),
             members: Mutex::new(None),
             state: AtomicU8::new(State::Online as u8),
@@ -205,15 +206,15 @@ impl Node {
     }
 
     pub(crate) fn name(&self) -> Arc<str> {
-        Arc::clone(&self.name.lock())
+        Arc::clone(&self.name.read())
     }
 
     /// Returns whether `other`, of another hierarchy, has the same name; callers hold the structural lock,
-    /// and so are alone in taking two of these locks.
+    /// under which names are given.
     pub(crate) fn is_namesake(&self, other: &Self) -> bool {
         debug_assert!(!std::ptr::eq(self, other), "a group is its own namesake");
-        let name = self.name.lock();
-        **name == **other.name.lock()
+        let name = self.name.read();
+        **name == **other.name.read()
     }
 
     /// Returns the path as of now; a rename above may come between two components.
@@ -315,7 +316,7 @@ impl Node {
         if let Some(node) = by_name.remove(&child.name()) {
             by_name.insert(Arc::clone(&name), node);
         }
-        *child.name.lock() = name;
+        *child.name.write() = name;
     }
 
     pub(crate) fn is_populated(&self) -> bool {
