@@ -200,7 +200,7 @@ impl Running for World {
     fn lease(&self, group: usize, body: Body<'_>) -> Result<()> {
         let lease = self.member(group)?.enter()?;
         // It is not killed; if it were, it would run on.
-        body(&mut || drop(lease.checkpoint()));
+        body(&mut || lease.checkpoint().unwrap_or_default());
         Ok(())
     }
 
