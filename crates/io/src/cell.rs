@@ -1,0 +1,148 @@
+//! What a thread has of a node: room that it may use without asking, and counts of what it used.
+//!
+//! A *lease* is a number of operations and bytes that were charged to every limit above ahead of time. The
+//! owner takes from it by an exchange of one word; who needs it back, under the device's lock, [sweeps](Cell::sweep)
+//! it by another. Counts are written by the owner alone.
+//!
+//! # Invariants
+//!
+//! 1. A token is in the tree, in a lease, or used; each exchange moves it from one to the other.
+//! 2. A lease is given out under the device's lock, into a cell that is in the device's list of leased cells.
+//! 3. The count of a cell is written by its thread only, until the cell is retired; what is read is at most
+//!    as old as the last operation that the reader knows of.
+
+use crate::{
+    op::{Kind, Op},
+    sync::{AtomicU64, Ordering, skip},
+    tree::Direction,
+};
+
+/// Nothing above limits the direction: operations are counted, and that is all.
+const FREE: u64 = 1 << 63;
+
+/// Where the operations are; bytes are below.
+const OPS: u32 = 32;
+
+/// The most operations of a lease.
+pub(crate) const OPS_MAX: u64 = (1 << 31) - 1;
+
+/// The most bytes of a lease.
+pub(crate) const BYTES_MAX: u64 = u32::MAX as u64;
+
+/// One thread's part of a node.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Cell {
+    leases: [AtomicU64; 2],
+    bytes: [AtomicU64; 2],
+    ops: [AtomicU64; 2],
+}
+
+/// Room of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) ops: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What came of taking from a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nothing limits it.
+    Free,
+    /// From the lease.
+    Leased,
+    /// There is not enough.
+    Short,
+}
+
+/// What a cell counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) bytes: [u64; 2],
+    pub(crate) ops: [u64; 2],
+}
+
+impl Cell {
+    /// Takes room for `op`, and counts it; by the owner alone.
+    #[inline]
+    pub(crate) fn take(&self, op: Op) -> Taken {
+        if op.kind == Kind::Discard {
+            return Taken::Short; // counted apart
+        }
+        let at = op.direction() as usize;
+        let lease = &self.leases[at];
+        // Ordering: Relaxed: the word says all there is to know.
+        let mut word = lease.load(Ordering::Relaxed);
+        while word & FREE == 0 {
+            let (ops, bytes) = (word >> OPS, word & BYTES_MAX);
+            if ops == 0 || bytes < op.bytes {
+                return Taken::Short;
+            }
+            let left = word - (1 << OPS) - op.bytes;
+            // Ordering: Relaxed: as above; what was charged for it lies behind the device's lock.
+            match lease.compare_exchange_weak(word, left, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.count(at, 1, op.bytes);
+                    return Taken::Leased;
+                }
+                Err(now) => word = now,
+            }
+        }
+        self.count(at, 1, op.bytes);
+        Taken::Free
+    }
+
+    /// Counts operations, or what is to be taken from what was counted; by the owner alone.
+    #[inline]
+    pub(crate) fn count(&self, at: usize, ops: u64, bytes: u64) {
+        // Ordering: Relaxed: one thread writes; sums are of any moment.
+        let of = |word: &AtomicU64, more| {
+            word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        };
+        of(&self.ops[at], ops);
+        of(&self.bytes[at], bytes);
+    }
+
+    /// Puts room in; under the device's lock.
+    pub(crate) fn put(&self, direction: Direction, lease: Lease) {
+        debug_assert!(lease.ops <= OPS_MAX && lease.bytes <= BYTES_MAX);
+        // Ordering: Relaxed: see `take`. The sum cannot overflow: who puts has swept before.
+        self.leases[direction as usize].fetch_add(lease.ops << OPS | lease.bytes, Ordering::Relaxed);
+    }
+
+    /// Has operations of a direction only be counted from now on; under the device's lock.
+    pub(crate) fn set_free(&self, direction: Direction) {
+        // Ordering: Relaxed: as above.
+        self.leases[direction as usize].store(FREE, Ordering::Relaxed);
+    }
+
+    /// Takes all room out; under the device's lock. Who takes after that finds none.
+    pub(crate) fn sweep(&self, direction: Direction) -> Lease {
+        let lease = &self.leases[direction as usize];
+        let word = if skip("cell_sweeps_at_once") {
+            let word = lease.load(Ordering::Relaxed);
+            lease.store(0, Ordering::Relaxed);
+            word
+        } else {
+            // Ordering: Relaxed: as above.
+            lease.swap(0, Ordering::Relaxed)
+        };
+        let word = if word & FREE == 0 { word } else { 0 };
+        Lease { ops: word >> OPS, bytes: word & BYTES_MAX }
+    }
+
+    /// Returns what it has counted.
+    pub(crate) fn counts(&self) -> Counts {
+        // Ordering: Relaxed: sums are of any moment; of a cell that is folded, the owner does it, or is gone.
+        let of = |words: &[AtomicU64; 2]| words.each_ref().map(|word| word.load(Ordering::Relaxed));
+        Counts { bytes: of(&self.bytes), ops: of(&self.ops) }
+    }
+}
+
+impl Counts {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let sum = |a: [u64; 2], b: [u64; 2]| [a[0].wrapping_add(b[0]), a[1].wrapping_add(b[1])];
+        Self { bytes: sum(self.bytes, other.bytes), ops: sum(self.ops, other.ops) }
+    }
+}

@@ -1,0 +1,36 @@
+//! What the scheduler takes from the registry: `fief_core`'s, or in a model of loom's no more than the names.
+
+#[cfg(loom)]
+pub(crate) use self::names::{Clock, IoCss, WeakCss};
+
+#[cfg(not(loom))]
+pub(crate) use {
+    crate::css::IoCss,
+    fief_core::{Clock, WeakCss},
+};
+
+#[cfg(loom)]
+mod names {
+    use std::{marker::PhantomData, time::Duration};
+
+    #[derive(Clone)]
+    pub(crate) struct WeakCss<S>(PhantomData<S>);
+
+    pub(crate) struct IoCss;
+
+    pub(crate) trait Clock: Send + Sync + 'static {
+        fn now(&self) -> Duration;
+    }
+
+    impl IoCss {
+        pub(crate) fn path(&self) -> String {
+            String::new()
+        }
+    }
+
+    impl<S> WeakCss<S> {
+        pub(crate) fn upgrade(&self) -> Option<IoCss> {
+            None
+        }
+    }
+}
