@@ -14,7 +14,7 @@
 use crate::{
     op::{Kind, Op},
     sync::{AtomicU64, Ordering, skip},
-    tree::Direction,
+    tree::{Direction, Lease},
 };
 
 /// Nothing above limits the direction: operations are counted, and that is all.
@@ -23,11 +23,8 @@ const FREE: u64 = 1 << 63;
 /// Where the operations are; bytes are below.
 const OPS: u32 = 32;
 
-/// The most operations of a lease.
-pub(crate) const OPS_MAX: u64 = (1 << 31) - 1;
-
-/// The most bytes of a lease.
-pub(crate) const BYTES_MAX: u64 = u32::MAX as u64;
+/// The bytes of a lease.
+const BYTES: u64 = Lease::BYTES_MAX as u64;
 
 /// One thread's part of a node.
 #[derive(Debug, Default)]
@@ -36,13 +33,6 @@ pub(crate) struct Cell {
     leases: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
     ops: [AtomicU64; 2],
-}
-
-/// Room of one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) ops: u64,
-    pub(crate) bytes: u64,
 }
 
 /// What came of taking from a lease.
@@ -75,7 +65,7 @@ impl Cell {
         // Ordering: Relaxed: the word says all there is to know.
         let mut word = lease.load(Ordering::Relaxed);
         while word & FREE == 0 {
-            let (ops, bytes) = (word >> OPS, word & BYTES_MAX);
+            let (ops, bytes) = (word >> OPS, word & BYTES);
             if ops == 0 || bytes < op.bytes {
                 return Taken::Short;
             }
@@ -106,9 +96,10 @@ impl Cell {
 
     /// Puts room in; under the device's lock.
     pub(crate) fn put(&self, direction: Direction, lease: Lease) {
-        debug_assert!(lease.ops <= OPS_MAX && lease.bytes <= BYTES_MAX);
-        // Ordering: Relaxed: see `take`. The sum cannot overflow: who puts has swept before.
-        self.leases[direction as usize].fetch_add(lease.ops << OPS | lease.bytes, Ordering::Relaxed);
+        let ops = u64::from(lease.ops.min(Lease::OPS_MAX));
+        // Ordering: Relaxed: see `take`. Nothing is lost: who puts has swept before, and the owner only takes.
+        self.leases[direction as usize]
+            .store(ops << OPS | u64::from(lease.bytes), Ordering::Relaxed);
     }
 
     /// Has operations of a direction only be counted from now on; under the device's lock.
@@ -128,8 +119,11 @@ impl Cell {
             // Ordering: Relaxed: as above.
             lease.swap(0, Ordering::Relaxed)
         };
-        let word = if word & FREE == 0 { word } else { 0 };
-        Lease { ops: word >> OPS, bytes: word & BYTES_MAX }
+        if word & FREE != 0 {
+            return Lease::default();
+        }
+        let narrow = |part: u64| u32::try_from(part).unwrap_or(u32::MAX);
+        Lease { ops: narrow(word >> OPS), bytes: narrow(word & BYTES) }
     }
 
     /// Returns what it has counted.

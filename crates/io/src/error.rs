@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fief_core::CreateTaskError;
 
-use crate::op::Op;
+use crate::{op::Op, tree::TreeError};
 
 /// Why an operation was not admitted; nothing is charged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +87,9 @@ pub enum StreamError {
 #[non_exhaustive]
 pub enum DeviceError {
     /// The name cannot stand in a control file.
-    #[error("{name:?} is no name of a device: 1 to 64 bytes, no white space, no '=', not `default` or `max`")]
+    #[error(
+        "{name:?} is no name of a device: 1 to 64 bytes, no white space, no '=', not `default` or `max`"
+    )]
     Name {
         /// The name.
         name: String,
@@ -109,5 +111,27 @@ pub enum DeviceError {
         value: u64,
         /// What is possible.
         rule: &'static str,
+    },
+}
+
+/// Why a setting was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetError {
+    /// It makes no sense, or not there.
+    #[error("{cgroup} on {device}: {rule}")]
+    Refused {
+        /// The path of the group.
+        cgroup: String,
+        /// The name of the device.
+        device: String,
+        /// What was against it.
+        rule: TreeError,
+    },
+    /// The group was removed.
+    #[error("the group was removed, and has no settings for {device}")]
+    Removed {
+        /// The name of the device.
+        device: String,
     },
 }

@@ -1,4 +1,57 @@
 //! I/O limits, shares and reservations for groups inside one process: a fief controller.
 #![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
 
+#[cfg(not(loom))]
+mod subsystem;
+#[cfg(not(loom))]
+mod css;
+#[cfg(not(loom))]
+mod limits;
+#[cfg(not(loom))]
+mod files;
+#[cfg(not(loom))]
+mod device;
+#[cfg(not(loom))]
+mod stream;
+#[cfg(not(loom))]
+mod acquire;
+#[cfg(not(loom))]
+mod permit;
+#[cfg(not(loom))]
+mod shared;
+#[cfg(not(loom))]
+mod node;
+#[cfg(not(loom))]
+mod sched;
+#[cfg(not(loom))]
+mod table;
+#[cfg(not(loom))]
+mod ticker;
+#[cfg(not(loom))]
+mod cost;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod caught;
+#[cfg(not(loom))]
+mod foreign;
+#[cfg(not(loom))]
+mod time;
+mod op;
+mod cell;
+mod sync;
 pub mod tree;
+
+#[cfg(not(loom))]
+pub use crate::{
+    acquire::Acquire,
+    cost::{CostModel, OpCost},
+    css::IoCss,
+    device::{Device, DeviceBuilder},
+    error::{AcquireError, DeviceError, Refusal, SetError, StreamError},
+    op::Op,
+    permit::{OwnedPermit, Permit, Wait},
+    stream::Stream,
+    subsystem::{Io, IoBuilder},
+    tree::{Dimension, Limits, Min},
+};

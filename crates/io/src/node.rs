@@ -2,6 +2,11 @@
 //!
 //! Nodes are made when a group uses a device for the first time, or is given a limit for it, together with those of the
 //! groups above. Handles have them at hand; no operation looks one up.
+//!
+//! # Invariants
+//!
+//! 1. Figures, and the list of nodes below, change under the device's lock. What cells count is added when somebody
+//!    looks; a cell belongs to one node, which is the parent once a node is retired.
 
 use std::fmt;
 
@@ -10,7 +15,7 @@ use crate::{
     device::DeviceInner,
     foreign::{IoCss, WeakCss},
     op::{Kind, Op},
-    sync::{Arc, AtomicU64, Mutex, Ordering},
+    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering},
     tree::NodeId,
 };
 
@@ -20,9 +25,13 @@ pub(crate) struct Node {
     pub(crate) key: u64,
     pub(crate) id: NodeId,
     pub(crate) device: Arc<DeviceInner>,
+    pub(crate) above: Option<Arc<Node>>,
     css: WeakCss<IoCss>,
     cells: Mutex<Cells>,
-    pub(crate) figures: Figures,
+    below: Mutex<Vec<Arc<Node>>>,
+    figures: [AtomicU64; Figure::COUNT],
+    /// Who answers for it, once it is retired.
+    heir: OnceLock<Arc<Node>>,
 }
 
 #[derive(Default)]
@@ -32,32 +41,56 @@ struct Cells {
     past: Counts,
 }
 
-/// What a node counts under the device's lock, in nanoseconds where it is time.
-#[derive(Debug, Default)]
-pub(crate) struct Figures {
-    bytes: [AtomicU64; 3],
-    ops: [AtomicU64; 3],
-    pub(crate) limit_wait: AtomicU64,
-    pub(crate) queue_wait: AtomicU64,
-    pub(crate) throttled: AtomicU64,
-    pub(crate) cost: AtomicU64,
-    pub(crate) urgent: AtomicU64,
-    pub(crate) in_flight: AtomicU64,
+/// What is counted for a node; times in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Figure {
+    Reads,
+    ReadBytes,
+    Writes,
+    WriteBytes,
+    Discards,
+    DiscardBytes,
+    LimitWait,
+    QueueWait,
+    Cost,
+    Urgent,
+    InFlight,
 }
 
-/// Adds to a figure, or takes from it what wraps around.
-pub(crate) fn add(figure: &AtomicU64, more: u64) {
-    // Ordering: Relaxed: figures, read at any moment.
-    figure.fetch_add(more, Ordering::Relaxed);
+impl Figure {
+    pub(crate) const COUNT: usize = Self::InFlight as usize + 1;
+
+    /// Returns the figures of operations and bytes of a kind.
+    const fn of(kind: Kind) -> [Self; 2] {
+        match kind {
+            Kind::Read => [Self::Reads, Self::ReadBytes],
+            Kind::Write => [Self::Writes, Self::WriteBytes],
+            Kind::Discard => [Self::Discards, Self::DiscardBytes],
+        }
+    }
 }
 
 impl Node {
-    pub(crate) fn new(id: NodeId, device: Arc<DeviceInner>, css: WeakCss<IoCss>) -> Arc<Self> {
+    pub(crate) fn new(
+        id: NodeId,
+        device: Arc<DeviceInner>,
+        above: Option<Arc<Self>>,
+        css: WeakCss<IoCss>,
+    ) -> Arc<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         // Ordering: Relaxed: it only has to be unique.
         let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let (cells, figures) = (Mutex::default(), Figures::default());
-        Arc::new(Self { key, id, device, css, cells, figures })
+        Arc::new(Self {
+            key,
+            id,
+            device,
+            above,
+            css,
+            cells: Mutex::default(),
+            below: Mutex::default(),
+            figures: [const { AtomicU64::new(0) }; Figure::COUNT],
+            heir: OnceLock::new(),
+        })
     }
 
     /// Returns the path of its group, as far as it is known.
@@ -72,52 +105,98 @@ impl Node {
         cell
     }
 
-    /// Folds a cell that nobody uses any more.
+    /// Folds a cell that nobody uses any more; under the device's lock.
     pub(crate) fn fold(&self, cell: &Arc<Cell>) {
-        self.device.sched.unlease(cell);
-        let mut cells = self.cells.lock();
+        let mut cells = self.answering().cells.lock();
         if let Some(at) = cells.live.iter().position(|other| Arc::ptr_eq(other, cell)) {
             cells.live.swap_remove(at);
             cells.past = cells.past.plus(cell.counts());
         }
     }
 
-    /// Counts an operation that was admitted by way of the device's lock.
-    pub(crate) fn count(&self, op: Op, cost: u64) {
-        let at = kind(op.kind);
-        add(&self.figures.ops[at], 1);
-        add(&self.figures.bytes[at], op.bytes);
-        add(&self.figures.cost, cost);
+    /// Notes a node below; under the device's lock.
+    pub(crate) fn adopt(&self, node: Arc<Self>) {
+        self.below.lock().push(node);
     }
 
-    /// Takes back what was counted of an operation that was shorter than that.
-    pub(crate) fn uncount(&self, op: Op, ops: u64, bytes: u64) {
-        let at = kind(op.kind);
-        add(&self.figures.ops[at], ops.wrapping_neg());
-        add(&self.figures.bytes[at], bytes.wrapping_neg());
+    /// Leaves what it counted to the node above; under the device's lock.
+    pub(crate) fn retire(&self) {
+        let Some(heir) = self.above.as_ref() else { return };
+        if self.heir.set(Arc::clone(heir)).is_err() {
+            return;
+        }
+        let cells = std::mem::take(&mut *self.cells.lock());
+        let mut theirs = heir.cells.lock();
+        theirs.live.extend(cells.live);
+        theirs.past = theirs.past.plus(cells.past);
+        drop(theirs);
+        for (own, theirs) in self.figures.iter().zip(&heir.figures) {
+            change(theirs, own.load(Ordering::Relaxed));
+        }
+        heir.below.lock().retain(|node| node.key != self.key);
     }
 
-    /// Returns operations and bytes: reads, writes and discards.
-    pub(crate) fn counted(&self) -> ([u64; 3], [u64; 3]) {
+    fn answering(&self) -> &Self {
+        let mut node = self;
+        while let Some(heir) = node.heir.get() {
+            node = heir;
+        }
+        node
+    }
+
+    /// Adds to a figure, or takes from it what wraps around; under the device's lock.
+    pub(crate) fn add(&self, figure: Figure, more: u64) {
+        change(&self.answering().figures[figure as usize], more);
+    }
+
+    /// Counts an operation; under the device's lock.
+    pub(crate) fn count(&self, op: Op) {
+        let [ops, bytes] = Figure::of(op.kind);
+        self.add(ops, 1);
+        self.add(bytes, op.bytes);
+    }
+
+    /// Takes back what was counted of an operation that was shorter than that; under the device's lock.
+    pub(crate) fn uncount(&self, kind: Kind, ops: u64, bytes: u64) {
+        let figures = Figure::of(kind);
+        self.add(figures[0], ops.wrapping_neg());
+        self.add(figures[1], bytes.wrapping_neg());
+    }
+
+    /// Returns the figures of the group's own operations; under the device's lock.
+    pub(crate) fn own(&self) -> [u64; Figure::COUNT] {
         let cells = self.cells.lock();
         let live = cells.live.iter().map(|cell| cell.counts());
         let counts = live.fold(cells.past, Counts::plus);
         drop(cells);
-        // Ordering: Relaxed: see `add`.
-        let sum = |figures: &[AtomicU64; 3], of: [u64; 2]| {
-            let own = |at: usize| figures[at].load(Ordering::Relaxed);
-            [own(0).wrapping_add(of[0]), own(1).wrapping_add(of[1]), own(2)]
-        };
-        (sum(&self.figures.ops, counts.ops), sum(&self.figures.bytes, counts.bytes))
+        // Ordering: Relaxed: the device's lock is held.
+        let mut own = self.figures.each_ref().map(|figure| figure.load(Ordering::Relaxed));
+        let [reads, read_bytes] = Figure::of(Kind::Read);
+        let [writes, write_bytes] = Figure::of(Kind::Write);
+        let ops = counts.ops.into_iter().zip([reads, writes]);
+        for (more, figure) in ops.chain(counts.bytes.into_iter().zip([read_bytes, write_bytes])) {
+            own[figure as usize] = own[figure as usize].wrapping_add(more);
+        }
+        own
+    }
+
+    /// Returns the figures of the group and all below it; under the device's lock.
+    pub(crate) fn total(self: &Arc<Self>) -> [u64; Figure::COUNT] {
+        let mut total = [0u64; Figure::COUNT];
+        let mut left = vec![Arc::clone(self)];
+        while let Some(node) = left.pop() {
+            for (sum, own) in total.iter_mut().zip(node.own()) {
+                *sum = sum.wrapping_add(own);
+            }
+            left.extend(node.below.lock().iter().cloned());
+        }
+        total
     }
 }
 
-fn kind(kind: Kind) -> usize {
-    match kind {
-        Kind::Read => 0,
-        Kind::Write => 1,
-        Kind::Discard => 2,
-    }
+fn change(figure: &AtomicU64, more: u64) {
+    // Ordering: Relaxed: the device's lock is held.
+    figure.fetch_add(more, Ordering::Relaxed);
 }
 
 impl fmt::Debug for Node {

@@ -51,9 +51,15 @@ impl Op {
     }
 
     pub(crate) const fn direction(self) -> Direction {
-        match self.kind {
-            Kind::Read => Direction::Read,
-            Kind::Write | Kind::Discard => Direction::Write,
+        self.kind.direction()
+    }
+}
+
+impl Kind {
+    pub(crate) const fn direction(self) -> Direction {
+        match self {
+            Self::Read => Direction::Read,
+            Self::Write | Self::Discard => Direction::Write,
         }
     }
 }

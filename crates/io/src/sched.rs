@@ -1,15 +1,15 @@
 //! The lock of a device, and who waits behind it.
 //!
 //! Whoever comes, goes or changes something looks whether others can go on: it *pumps*. What is granted is noted
-//! under the lock, and wakers are called outside of it, 32 at a time. Time alone brings something only to who waits for a
-//! limit: a thread that waits looks again by itself; for those who have no thread, it is the [ticker](crate::ticker).
+//! under the lock, and wakers are called outside of it, 32 at a time. Where only time
+//! brings something, to those who wait for a limit, it is the [ticker](crate::ticker) that looks.
 //!
 //! # Invariants
 //!
 //! 1. A waiter is in the tree exactly while it is `Queued`; its ticket leads to it.
 //! 2. A grant is taken by its waiter, or given back when that is dropped: once.
 //! 3. Only cells in `leased` have a lease. While somebody waits there is none: who is about to wait has swept them.
-//! 4. What is granted holds its place in flight until its slot is given back, if the device [counts](Sched::is_counting)
+//! 4. What is granted holds its place in flight until its slot is given back, if the device [counts](IoTree::is_scheduled)
 //!    what is in flight.
 
 use std::{fmt, mem, task::Waker, time::Duration};
@@ -20,12 +20,11 @@ use crate::{
     caught::caught,
     cell::Cell,
     error::Refusal,
-    node::{Node, add},
-    op::Op,
-    sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering},
-    ticker::Ticker,
+    node::{Figure, Node},
+    op::{Kind, Op},
+    sync::{Arc, Mutex, MutexGuard},
     time::Time,
-    tree::{Amount, Direction, FlowId, IoTree, Lease, Request, TicketId, Waited},
+    tree::{Amount, Direction, FlowId, IoTree, Lease, NodeId, Request, TicketId, Waited},
 };
 
 /// How many are woken before others may have the lock.
@@ -44,13 +43,9 @@ pub(crate) struct State {
     by_ticket: Vec<usize>,
     running: Slab<Running>,
     leased: Vec<(Arc<Cell>, Arc<Node>)>,
-    /// Waiters that have no thread to look at the clock.
-    threadless: usize,
     /// Who is to be woken by somebody who holds no lock.
     pending: Vec<Waker>,
-    pub(crate) is_gone: bool,
-    /// Whether what is in flight is counted.
-    pub(crate) is_counting: bool,
+    is_gone: bool,
 }
 
 /// What somebody wants of a device.
@@ -70,7 +65,6 @@ struct Waiter {
     flow: FlowId,
     op: Op,
     request: Request,
-    is_threadless: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -104,28 +98,16 @@ pub(crate) enum Asked {
     Refused(Refusal),
 }
 
-/// Who is to hear what becomes of a waiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// A thread, which looks at the clock itself.
-    Thread,
-    /// A future.
-    Future,
-}
-
 impl Sched {
     pub(crate) fn new(tree: IoTree, time: Time) -> Self {
-        let is_counting = tree.settings().is_scheduled();
         let state = State {
             tree,
             waiters: Slab::new(),
             by_ticket: Vec::new(),
             running: Slab::new(),
             leased: Vec::new(),
-            threadless: 0,
             pending: Vec::new(),
             is_gone: false,
-            is_counting,
         };
         Self { state: Mutex::new(state), time }
     }
@@ -134,9 +116,8 @@ impl Sched {
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut IoTree, u64) -> R) -> R {
         let mut state = self.state.lock();
         let now = self.time.now();
-        state.sweep();
+        state.sweep(now);
         let result = change(&mut state.tree, now);
-        state.is_counting = state.tree.settings().is_scheduled();
         self.pump(state, now);
         result
     }
@@ -148,7 +129,11 @@ impl Sched {
     }
 
     /// Grants a wish now, or says why not.
-    pub(crate) fn try_acquire(&self, wish: Wish<'_>, cell: Option<&Arc<Cell>>) -> Result<Granted, Refusal> {
+    pub(crate) fn try_acquire(
+        &self,
+        wish: Wish<'_>,
+        cell: Option<&Arc<Cell>>,
+    ) -> Result<Granted, Refusal> {
         let mut state = self.state.lock();
         let now = self.time.now();
         if let Some(granted) = state.grant_now(wish, cell, now)? {
@@ -160,7 +145,7 @@ impl Sched {
     }
 
     /// Grants a wish now, or has it wait.
-    pub(crate) fn acquire(&self, wish: Wish<'_>, cell: Option<&Arc<Cell>>, who: Who) -> Asked {
+    pub(crate) fn acquire(&self, wish: Wish<'_>, cell: Option<&Arc<Cell>>) -> Asked {
         let mut state = self.state.lock();
         let now = self.time.now();
         match state.grant_now(wish, cell, now) {
@@ -168,14 +153,22 @@ impl Sched {
             Ok(Some(granted)) => return Asked::Granted(granted),
             Ok(None) => {}
         }
-        state.sweep();
-        let key = state.enqueue(wish, who, now);
-        self.pump(state, now);
-        Asked::Queued(key)
+        state.sweep(now);
+        match state.enqueue(wish, now) {
+            Ok(key) => {
+                self.pump(state, now);
+                Asked::Queued(key)
+            }
+            Err(why) => Asked::Refused(why),
+        }
     }
 
     /// Returns what became of a waiter, who is gone if so; else it is `waker` that is woken then.
-    pub(crate) fn poll(&self, key: usize, waker: &Waker) -> Option<Result<Granted, Refusal>> {
+    pub(crate) fn poll(
+        &self,
+        key: usize,
+        waker: &Waker,
+    ) -> Option<Result<(Granted, Arc<Node>), Refusal>> {
         let mut state = self.state.lock();
         let waiter = state.waiters.get_mut(key)?;
         let result = match waiter.status {
@@ -193,8 +186,7 @@ impl Sched {
         };
         let waiter = state.forget(key);
         drop(state);
-        drop(waiter);
-        Some(result)
+        Some(result.map(|granted| (granted, waiter.node)))
     }
 
     /// Lets go on who can, now that time has passed; returns in how long it may make sense again.
@@ -222,13 +214,15 @@ impl Sched {
         let now = self.time.now();
         let waiter = state.forget(key);
         match waiter.status {
-            Status::Queued(ticket) => state.tree.cancel(ticket, now),
+            Status::Queued(ticket) => {
+                state.tree.cancel(ticket, now);
+            }
             Status::Granted(granted) => {
                 let op = waiter.op;
-                waiter.node.uncount(op, 1, op.bytes);
-                add(&waiter.node.figures.cost, granted.cost.wrapping_neg());
+                waiter.node.uncount(op.kind, 1, op.bytes);
+                waiter.node.add(Figure::Cost, granted.cost.wrapping_neg());
                 let amount = Amount { bytes: op.bytes, ops: 1, cost: granted.cost };
-                state.tree.refund(waiter.node.id, op.direction(), amount);
+                state.tree.refund(waiter.node.id, waiter.flow, op.direction(), amount, now);
                 state.end(granted.slot, now);
             }
             Status::Refused(_) => {}
@@ -257,43 +251,99 @@ impl Sched {
     }
 
     /// Gives back what an operation did not use.
-    pub(crate) fn refund(&self, node: &Node, direction: Direction, amount: Amount) {
+    pub(crate) fn refund(&self, node: &Node, flow: FlowId, kind: Kind, amount: Amount) {
         let mut state = self.state.lock();
         let now = self.time.now();
-        state.tree.refund(node.id, direction, amount);
+        node.uncount(kind, amount.ops, amount.bytes);
+        node.add(Figure::Cost, amount.cost.wrapping_neg());
+        state.tree.refund(node.id, flow, kind.direction(), amount, now);
         self.pump(state, now);
     }
 
     /// Charges an operation that does not wait.
-    pub(crate) fn force(&self, wish: Wish<'_>) -> Granted {
+    pub(crate) fn force(&self, wish: Wish<'_>) -> Result<Granted, Refusal> {
         let mut state = self.state.lock();
         let now = self.time.now();
-        state.sweep();
-        state.tree.force(wish.flow, wish.request, now);
-        add(&wish.node.figures.urgent, 1);
-        state.granted(wish.node, wish.op, wish.request.cost, Waited::default(), now)
+        state.sweep(now);
+        if state.is_gone {
+            return Err(Refusal::DeviceGone);
+        }
+        let forced = state.tree.force(wish.flow, wish.request, now);
+        forced.map_err(|_| Refusal::Removed)?;
+        wish.node.add(Figure::Urgent, 1);
+        Ok(state.granted(wish.node, wish.op, wish.request.cost, Waited::default(), now))
     }
 
-    /// Gives back the leases of a cell that nobody uses any more.
-    pub(crate) fn unlease(&self, cell: &Arc<Cell>) {
+    /// Folds a cell that nobody uses any more, and gives back its leases.
+    pub(crate) fn fold(&self, cell: &Arc<Cell>, node: &Node) {
         let mut state = self.state.lock();
+        node.fold(cell);
         if let Some(at) = state.leased.iter().position(|(other, _)| Arc::ptr_eq(other, cell)) {
             let (cell, node) = state.leased.swap_remove(at);
-            state.take_back(&cell, &node);
+            let now = self.time.now();
+            state.take_back(&cell, &node, now);
             drop(state);
             drop((cell, node));
         }
+    }
+
+    /// Adds a node below that of the group above, or the root's; `None` if that is retired.
+    pub(crate) fn add(
+        &self,
+        above: Option<Arc<Node>>,
+        weight: u32,
+        make: impl FnOnce(NodeId, Option<Arc<Node>>) -> Arc<Node>,
+    ) -> Option<Arc<Node>> {
+        let mut state = self.state.lock();
+        let Some(above) = above else { return Some(make(state.tree.root(), None)) };
+        let id = state.tree.add(above.id).ok()?;
+        let now = self.time.now();
+        // In its range: it was checked when it was set.
+        let _in_range = state.tree.set_weight(id, weight, now);
+        let node = make(id, Some(Arc::clone(&above)));
+        above.adopt(Arc::clone(&node));
+        Some(node)
+    }
+
+    /// Opens a flow at a node, unless that is retired.
+    pub(crate) fn open(&self, node: &Node) -> Option<FlowId> {
+        self.state.lock().tree.open_flow(node.id).ok()
+    }
+
+    /// Closes a flow in which nobody waits.
+    pub(crate) fn shut(&self, flow: FlowId) {
+        let mut state = self.state.lock();
+        let now = self.time.now();
+        let waiting = state.tree.close_flow(flow, now);
+        debug_assert!(waiting.is_empty(), "who waits holds the stream");
+    }
+
+    /// Moves a flow, and who waits there, to another node; somebody else has to pump.
+    pub(crate) fn move_flow(&self, flow: FlowId, node: &Arc<Node>) -> bool {
+        let mut state = self.state.lock();
+        let now = self.time.now();
+        state.sweep(now);
+        let is_moved = state.tree.move_flow(flow, node.id, now).is_ok();
+        if is_moved {
+            let waiters = state.waiters.iter_mut().map(|(_, waiter)| waiter);
+            let waiters = waiters.filter(|waiter| waiter.flow == flow);
+            let queued = waiters.filter(|waiter| matches!(waiter.status, Status::Queued(_)));
+            queued.for_each(|waiter| waiter.node = Arc::clone(node));
+        }
+        is_moved
     }
 
     /// Takes a node out of the tree; whoever waits there is refused. Somebody else has to pump.
     pub(crate) fn retire(&self, node: &Node) {
         let mut state = self.state.lock();
         let now = self.time.now();
-        state.sweep();
-        for ticket in state.tree.remove(node.id, now) {
+        state.sweep(now);
+        // Children went before.
+        for ticket in state.tree.remove(node.id, now).unwrap_or_default() {
             let key = state.by_ticket[ticket.index()];
             state.refuse(key, Refusal::Removed, now);
         }
+        node.retire();
     }
 
     /// Ends everything: who waits is refused.
@@ -338,12 +388,12 @@ impl State {
         if self.is_gone {
             return Err(Refusal::DeviceGone);
         }
-        if !self.tree.contains(wish.node.id) {
-            return Err(Refusal::Removed);
+        if self.tree.node_of(wish.flow) != Some(wish.node.id) {
+            return Err(Refusal::Removed); // or moved meanwhile
         }
         let mut is_granted = self.tree.try_grant(wish.flow, wish.request, now).is_ok();
         if !is_granted && !self.leased.is_empty() {
-            self.sweep(); // others have what it lacks
+            self.sweep(now); // others have what it lacks
             is_granted = self.tree.try_grant(wish.flow, wish.request, now).is_ok();
         }
         if !is_granted {
@@ -358,8 +408,18 @@ impl State {
     /// Gives a cell room for what comes after.
     fn lease(&mut self, cell: &Arc<Cell>, wish: Wish<'_>, now: u64) {
         let direction = wish.request.direction;
-        if let Some(lease) = self.tree.lease(wish.node.id, direction, now) {
+        let is_free = self.tree.is_free(wish.node.id, direction);
+        if is_free {
+            cell.set_free(direction);
+        }
+        let lease = if is_free { None } else { self.tree.lease(wish.node.id, direction, now) };
+        if let Some(lease) = lease {
+            // What was left of the one before is given back first, so that nothing overflows.
+            let left = cell.sweep(direction);
+            self.tree.unlease(wish.node.id, direction, left, now);
             cell.put(direction, lease);
+        }
+        if is_free || lease.is_some() {
             if !self.leased.iter().any(|(other, _)| Arc::ptr_eq(other, cell)) {
                 self.leased.push((Arc::clone(cell), Arc::clone(wish.node)));
             }
@@ -367,40 +427,36 @@ impl State {
     }
 
     /// Takes back all leases.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, now: u64) {
         for (cell, node) in mem::take(&mut self.leased) {
-            self.take_back(&cell, &node);
+            self.take_back(&cell, &node, now);
         }
     }
 
-    fn take_back(&mut self, cell: &Cell, node: &Node) {
+    fn take_back(&mut self, cell: &Cell, node: &Node, now: u64) {
         for direction in Direction::ALL {
             let lease = cell.sweep(direction);
             if lease != Lease::default() {
-                self.tree.unlease(node.id, direction, lease);
+                self.tree.unlease(node.id, direction, lease, now);
             }
         }
     }
 
-    fn enqueue(&mut self, wish: Wish<'_>, who: Who, now: u64) -> usize {
+    fn enqueue(&mut self, wish: Wish<'_>, now: u64) -> Result<usize, Refusal> {
         let Wish { node, flow, op, request } = wish;
-        let ticket = self.tree.enqueue(flow, request, now);
-        let is_threadless = who == Who::Future;
-        self.threadless += usize::from(is_threadless);
+        let ticket = self.tree.enqueue(flow, request, now).map_err(|_| Refusal::Removed)?;
         let (node, status) = (Arc::clone(node), Status::Queued(ticket));
-        let waiter = Waiter { status, waker: None, node, flow, op, request, is_threadless };
+        let waiter = Waiter { status, waker: None, node, flow, op, request };
         let key = self.waiters.insert(waiter);
         if self.by_ticket.len() <= ticket.index() {
             self.by_ticket.resize(ticket.index() + 1, usize::MAX);
         }
         self.by_ticket[ticket.index()] = key;
-        key
+        Ok(key)
     }
 
     fn forget(&mut self, key: usize) -> Waiter {
-        let waiter = self.waiters.remove(key);
-        self.threadless -= usize::from(waiter.is_threadless);
-        waiter
+        self.waiters.remove(key)
     }
 
     /// Notes that a waiter's turn has come; returns whom to wake.
@@ -414,23 +470,28 @@ impl State {
     }
 
     /// Counts what was granted, and gives it its place in flight.
-    fn granted(&mut self, node: &Arc<Node>, op: Op, cost: u64, waited: Waited, now: u64) -> Granted {
-        node.count(op, cost);
-        add(&node.figures.limit_wait, waited.limit);
-        add(&node.figures.queue_wait, waited.queue);
-        let slot = self.is_counting.then(|| {
-            add(&node.figures.in_flight, 1);
+    fn granted(
+        &mut self,
+        node: &Arc<Node>,
+        op: Op,
+        cost: u64,
+        waited: Waited,
+        now: u64,
+    ) -> Granted {
+        node.count(op);
+        node.add(Figure::Cost, cost);
+        node.add(Figure::LimitWait, waited.limit);
+        node.add(Figure::QueueWait, waited.queue);
+        let slot = self.tree.is_scheduled().then(|| {
+            node.add(Figure::InFlight, 1);
             self.running.insert(Running { node: Arc::clone(node), cost, since: now })
         });
-        if slot.is_none() {
-            self.tree.complete(cost, now);
-        }
         Granted { slot, cost, waited }
     }
 
     fn end(&mut self, slot: Option<usize>, now: u64) -> Option<Running> {
         let running = self.running.try_remove(slot?)?;
-        add(&running.node.figures.in_flight, 1u64.wrapping_neg());
+        running.node.add(Figure::InFlight, 1u64.wrapping_neg());
         self.tree.complete(running.cost, now);
         Some(running)
     }
@@ -441,13 +502,15 @@ impl State {
         if let Status::Queued(ticket) = waiter.status {
             waiter.status = Status::Refused(why);
             self.pending.extend(waiter.waker.take());
-            if self.tree.is_waiting(ticket) {
-                self.tree.cancel(ticket, now);
-            }
+            self.tree.cancel(ticket, now);
         }
     }
 
+    /// Returns in how long somebody may go on.
     fn next(&self, now: u64) -> Option<Duration> {
+        if !self.pending.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let next = self.tree.next_at(now)?;
         Some(Duration::from_nanos(next.saturating_sub(now)))
     }

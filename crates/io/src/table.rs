@@ -28,13 +28,23 @@ thread_local! {
 
 /// Takes room for `op` from what the thread has of the node with that key.
 #[inline]
-pub(crate) fn take(key: u64, op: Op) -> Taken {
+pub(crate) fn take(key: u64, op: Op) -> bool {
     let taken = TABLE.try_with(|table| {
         let table = table.try_borrow().ok()?;
         let place = table.0[place(key)].as_ref().filter(|place| place.key == key)?;
         Some(place.cell.take(op))
     });
-    taken.ok().flatten().unwrap_or(Taken::Short)
+    taken.ok().flatten().is_some_and(|taken| taken != Taken::Short)
+}
+
+/// Returns the node with that key, if the thread has a cell of it.
+pub(crate) fn node(key: u64) -> Option<Arc<Node>> {
+    let node = TABLE.try_with(|table| {
+        let table = table.try_borrow().ok()?;
+        let place = table.0[place(key)].as_ref().filter(|place| place.key == key)?;
+        Some(Arc::clone(&place.node))
+    });
+    node.ok().flatten()
 }
 
 /// Returns the thread's cell of a node; `None` while the thread ends.
@@ -61,6 +71,6 @@ fn place(key: u64) -> usize {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.node.fold(&self.cell);
+        self.node.device.sched.fold(&self.cell, &self.node);
     }
 }

@@ -1,0 +1,236 @@
+//! Devices: named capacities that groups share.
+
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
+
+use fief_core::{Cgroup, Controller, Css, CssRef, Task};
+
+use crate::{
+    cost::CostModel,
+    css::IoCss,
+    error::{DeviceError, StreamError},
+    node::Node,
+    sched::Sched,
+    shared::Shared,
+    stream::Stream,
+    subsystem::Io,
+    sync::{Arc, Weak},
+    tree::{IoTree, TreeSettings},
+};
+
+/// A named capacity that groups share: a disk, a mount, a network, a bucket.
+///
+/// Clones are the same device.
+#[derive(Clone)]
+#[doc(alias = "gendisk")]
+pub struct Device {
+    pub(crate) inner: Arc<DeviceInner>,
+    pub(crate) controller: Controller<Io>,
+}
+
+/// A device, as its nodes and the controller know it.
+pub(crate) struct DeviceInner {
+    pub(crate) name: String,
+    pub(crate) cost: CostModel,
+    pub(crate) sched: Sched,
+    shared: Weak<Shared>,
+}
+
+/// How a device is to be.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct DeviceBuilder {
+    name: String,
+    cost: CostModel,
+    depth: Option<u32>,
+    max_cost: Option<Duration>,
+    quantum: Option<u64>,
+}
+
+impl Device {
+    /// Returns the settings of a new device of that name: 1 to 64 bytes, no white space and no `=`, and not
+    /// `default` or `max`. It stands so in control files; `253:0` is fine.
+    pub fn builder(name: &str) -> DeviceBuilder {
+        DeviceBuilder {
+            name: name.to_owned(),
+            cost: CostModel::default(),
+            depth: None,
+            max_cost: None,
+            quantum: None,
+        }
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Makes a member of `cgroup` that uses the device: a task named as the group, which is everywhere else at the root.
+    ///
+    /// What it does is charged to the group where [the task](Stream::task) sits, and what waits there is refused when
+    /// the group is [killed](Cgroup::kill).
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group, one of another registry, and a controller that is unregistered; and what the
+    /// controllers' hooks refuse.
+    pub fn stream(&self, cgroup: &Cgroup) -> Result<Stream, StreamError> {
+        let task = cgroup.create_task(&cgroup.name())?;
+        Stream::of(self, task)
+    }
+
+    /// Has a task use the device: what the stream does is charged to the group where the task sits at the time.
+    ///
+    /// The stream does not keep the task; when it is gone, the stream stays where it was.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a task of another registry, and a controller that is unregistered.
+    pub fn stream_for(&self, task: &Task) -> Result<Stream, StreamError> {
+        Stream::following(self, task)
+    }
+
+    /// Has a group use the device, whatever is moved, bound or rebound: the stream stays with its css, and refuses
+    /// everything once the group is removed.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a removed group, and a css of another controller.
+    pub fn stream_at(&self, css: &CssRef<IoCss>) -> Result<Stream, StreamError> {
+        Stream::at(self, css)
+    }
+
+    /// Removes the device: who waits is refused, what runs is no longer counted when it ends, and its lines in
+    /// control files are gone.
+    pub fn remove(&self) {
+        let shared = self.controller.subsystem().shared();
+        let mut devices = shared.devices.lock();
+        if devices.get(&self.inner.name).is_some_and(|device| Arc::ptr_eq(device, &self.inner)) {
+            devices.remove(&self.inner.name);
+        }
+        drop(devices);
+        self.inner.sched.close();
+    }
+}
+
+impl DeviceBuilder {
+    /// Sets how many operations may be in flight, 1 to 2^32 − 1, and has the device share by weights: who waits is
+    /// served when others end. Default: any number, and weights count only where a limit above is short.
+    pub fn depth(self, depth: u32) -> Self {
+        Self { depth: Some(depth), ..self }
+    }
+
+    /// Sets how much time what is in flight may cost by the [model](Self::cost), together; one operation is always let
+    /// through. Default: any.
+    pub fn max_in_flight(self, cost: Duration) -> Self {
+        Self { max_cost: Some(cost), ..self }
+    }
+
+    /// Sets what operations cost. Default: [`CostModel::default`].
+    pub fn cost(self, cost: CostModel) -> Self {
+        Self { cost, ..self }
+    }
+
+    /// Sets how many bytes of a large operation are charged in one turn. Default: 64 KiB.
+    pub fn quantum(self, bytes: u64) -> Self {
+        Self { quantum: Some(bytes), ..self }
+    }
+
+    /// Makes the device known to the controller.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is taken or cannot stand in a control file, and settings out of their ranges.
+    pub fn register(self, io: &Controller<Io>) -> Result<Device, DeviceError> {
+        let settings = self.check()?;
+        let shared = io.subsystem().shared();
+        let inner = Arc::new(DeviceInner {
+            sched: Sched::new(IoTree::new(settings), shared.time.clone()),
+            shared: Arc::downgrade(shared),
+            cost: self.cost,
+            name: self.name,
+        });
+        let mut devices = shared.devices.lock();
+        if devices.contains_key(&inner.name) {
+            return Err(DeviceError::Taken { name: inner.name.clone() });
+        }
+        devices.insert(inner.name.clone(), Arc::clone(&inner));
+        drop(devices);
+        Ok(Device { inner, controller: io.clone() })
+    }
+
+    fn check(&self) -> Result<TreeSettings, DeviceError> {
+        let name = &self.name;
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '=';
+        let is_taken = ["default", "max"].contains(&name.as_str());
+        if name.is_empty() || name.len() > 64 || name.contains(is_odd) || is_taken {
+            return Err(DeviceError::Name { name: name.clone() });
+        }
+        let refuse = |setting, value, rule| DeviceError::Setting {
+            name: name.clone(),
+            setting,
+            value,
+            rule,
+        };
+        let mut settings = TreeSettings::default();
+        if let Some(depth) = self.depth {
+            let depth = NonZeroU32::new(depth).ok_or_else(|| refuse("depth", 0, "1 or more"))?;
+            settings = settings.with_depth(Some(depth));
+        }
+        if let Some(cost) = self.max_cost {
+            let nanos = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
+            let cost = NonZeroU64::new(nanos);
+            let cost = cost.ok_or_else(|| refuse("time in flight", 0, "more than nothing"))?;
+            settings = settings.with_max_cost(Some(cost));
+        }
+        if let Some(quantum) = self.quantum {
+            let checked = settings.with_quantum(quantum);
+            settings = checked.map_err(|_| refuse("quantum", quantum, "see TreeSettings"))?;
+        }
+        Ok(settings)
+    }
+}
+
+impl DeviceInner {
+    /// Returns the node of a group, which is made if need be, with those above; `None` for a removed group.
+    pub(crate) fn node(self: &Arc<Self>, css: &Css<IoCss>) -> Option<Arc<Node>> {
+        let mut missing = Vec::new();
+        let mut at = Some(css);
+        let mut above = None;
+        while let Some(css) = at {
+            above = css.existing(self)?;
+            if above.is_some() {
+                break;
+            }
+            missing.push(css);
+            at = css.parent();
+        }
+        for css in missing.into_iter().rev() {
+            above = Some(css.make(self, above)?);
+        }
+        above
+    }
+
+    /// Has the ticker look when time alone may let somebody go on.
+    pub(crate) fn call(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.call(self.sched.next());
+        }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl fmt::Debug for DeviceInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("name", &self.name).field("sched", &self.sched).finish()
+    }
+}
