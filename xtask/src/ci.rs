@@ -40,7 +40,7 @@ const GATE: &[Step] = &[
     }),
     ("test", || go(&mut command("cargo test --locked --workspace"))),
     ("test, all features", || {
-        let line = "cargo test --locked -p fief-core -p fief-cpu -p fief-memory -p fief-tasks \
+        let line = "cargo test --locked -p fief-core -p fief-cpu -p fief-io -p fief-memory -p fief-tasks \
                     --all-features";
         go(&mut command(line))
     }),
@@ -68,8 +68,8 @@ const LONG: &[Step] = &[
     ("model", model::run_where_installed),
     ("sanitize", sanitize::run),
     ("portable", || {
-        let line = "cargo test --locked -p fief-core -p fief-memory -p fief-cpu \
-                    --features fief-cpu/tokio --target-dir target/portable";
+        let line = "cargo test --locked -p fief-core -p fief-memory -p fief-cpu -p fief-io \
+                    --features fief-cpu/tokio,fief-io/tokio --target-dir target/portable";
         go(command(line).env("RUSTFLAGS", PORTABLE))
     }),
 ];
@@ -92,8 +92,8 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "hack",
         version: "cargo hack --version",
-        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief-cpu -p fief-memory \
-               -p fief-tasks -p fief",
+        line: "cargo hack check --locked --feature-powerset -p fief-core -p fief-cpu -p fief-io \
+               -p fief-memory -p fief-tasks -p fief",
         install: "cargo install --locked cargo-hack",
     },
     Tool {
