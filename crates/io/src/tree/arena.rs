@@ -6,7 +6,7 @@ use std::ops::{Index, IndexMut};
 pub(super) const NONE: u32 = u32::MAX;
 
 /// How many values there can be: two bits less than an index has, so that two planes fit in one table.
-const MOST: usize = 1 << 30;
+pub(super) const MOST: u32 = 1 << 30;
 
 /// Names a value: its index, and which of those that had the index it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ impl<T: Default> Arena<T> {
             self.generations[at] = self.generations[at].wrapping_add(1);
             return Some(Key { index, generation: self.generations[at] });
         }
-        let index = u32::try_from(self.values.len()).ok().filter(|_| self.values.len() < MOST)?;
+        let index = u32::try_from(self.values.len()).ok().filter(|index| *index < MOST)?;
         self.values.push(value);
         self.generations.push(1);
         Some(Key { index, generation: 1 })

@@ -8,7 +8,7 @@
 //! saturate.
 
 /// Parts of a token.
-pub(super) const PARTS: i128 = 1_000_000_000;
+const PARTS: i128 = 1_000_000_000;
 
 /// `rate` 0 means that there is no bucket: it is open and takes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(super) const fn new(rate: u64, burst: u64) -> Self {
+    const fn new(rate: u64, burst: u64) -> Self {
         Self { level: burst as i128 * PARTS, rate, burst }
     }
 
@@ -35,16 +35,16 @@ impl Bucket {
         self.rate
     }
 
+    #[cfg(test)]
     pub(super) const fn level(&self) -> i128 {
         self.level
     }
 
-    /// Whether something may be taken.
-    pub(super) const fn is_open(&self) -> bool {
-        self.rate == 0 || self.level > 0
+    pub(super) const fn burst(&self) -> u64 {
+        self.burst
     }
 
-    /// Whether `tokens` more than what is open could still be taken.
+    /// Whether something may be taken even after `tokens` are.
     pub(super) const fn covers(&self, tokens: u64) -> bool {
         self.rate == 0 || self.level > tokens as i128 * PARTS
     }
@@ -57,7 +57,7 @@ impl Bucket {
     }
 
     /// Forgets what is above the burst and `credit_ns` of rate.
-    pub(super) fn cap(&mut self, credit_ns: u64) {
+    fn cap(&mut self, credit_ns: u64) {
         let credit = i128::from(credit_ns) * i128::from(self.rate);
         self.level = self.level.min(credit.max(i128::from(self.burst) * PARTS));
     }
@@ -68,10 +68,26 @@ impl Bucket {
         }
     }
 
-    pub(super) fn give(&mut self, tokens: u64) {
+    /// Gives back; what does not fit is lost.
+    pub(super) fn give(&mut self, tokens: u64, credit_ns: u64) {
         if self.is_limited() {
             self.level = self.level.saturating_add(i128::from(tokens) * PARTS);
+            self.cap(credit_ns);
         }
+    }
+
+    /// Forgets debt beyond this.
+    pub(super) fn forgive(&mut self, tokens: u64) {
+        self.level = self.level.max(-i128::from(tokens) * PARTS);
+    }
+
+    /// When the level was 0, or will be above it, if it is what it is at `now`.
+    pub(super) fn zero_at(&self, now: u64) -> u64 {
+        if self.level <= 0 {
+            return now.saturating_add(self.wait(0));
+        }
+        let since = self.level / i128::from(self.rate);
+        now.saturating_sub(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
     /// Whole tokens that may be taken without debt.
@@ -94,6 +110,15 @@ impl Bucket {
             Ok(missing) => missing.div_ceil(self.rate),
             Err(_) => u64::try_from(missing.div_ceil(u128::from(self.rate))).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Another rate, for a bucket that has no burst: it begins empty.
+    pub(super) fn change_rate(&mut self, rate: u64) {
+        *self = Self {
+            level: if self.is_limited() && rate > 0 { self.level } else { 0 },
+            rate,
+            burst: 0,
+        };
     }
 
     /// Another rate and burst; what was consumed stays consumed.

@@ -2,7 +2,7 @@
 
 use fief_core::Limit;
 
-use super::{Direction, TreeError, settings::TreeSettings};
+use super::{TreeError, settings::TreeSettings};
 
 /// The greatest rate: 2^63 - 1 a second.
 pub const RATE_MAX: u64 = i64::MAX as u64;
@@ -48,14 +48,6 @@ impl Dimension {
     /// Whether it counts bytes, not operations.
     pub const fn is_bytes(self) -> bool {
         matches!(self, Self::Rbps | Self::Wbps | Self::Bps)
-    }
-
-    /// The four that a request of this direction counts for: two of bytes, two of operations.
-    pub(super) const fn of(direction: Direction) -> [Self; 4] {
-        match direction {
-            Direction::Read => [Self::Rbps, Self::Bps, Self::Riops, Self::Iops],
-            Direction::Write => [Self::Wbps, Self::Bps, Self::Wiops, Self::Iops],
-        }
     }
 }
 
@@ -159,10 +151,10 @@ impl Limits {
         Ok(())
     }
 
-    /// What may be used at once, where there is a limit.
+    /// What may be used at once.
     pub(super) fn burst_of(&self, dimension: Dimension, settings: &TreeSettings) -> u64 {
-        let Limit::At(rate) = self.rate(dimension) else { return u64::MAX };
         self.burst(dimension).unwrap_or_else(|| {
+            let Limit::At(rate) = self.rate(dimension) else { return 0 };
             let least = if dimension.is_bytes() { settings.quantum() } else { 1 };
             let burst = u128::from(rate) * BURST_NS / 1_000_000_000;
             u64::try_from(burst).unwrap_or(u64::MAX).max(least)
@@ -199,10 +191,15 @@ pub struct Min {
     pub iops: u64,
 }
 
+/// What is reserved, by its name and as a limit.
+pub(super) const KINDS: [(&str, Dimension); 2] =
+    [("bps", Dimension::Bps), ("iops", Dimension::Iops)];
+
 impl Min {
     /// Nothing is reserved.
     pub const NONE: Self = Self { bps: 0, iops: 0 };
 
+    /// By kind, as in [`KINDS`].
     pub(super) const fn rates(self) -> [u64; 2] {
         [self.bps, self.iops]
     }
