@@ -17,7 +17,7 @@ use std::{fmt, mem, task::Waker, time::Duration};
 use slab::Slab;
 
 use crate::{
-    caught::caught,
+    caught::{caught, discard},
     cell::Cell,
     error::Refusal,
     node::{Figure, Node},
@@ -518,7 +518,9 @@ impl State {
 
 fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
-        let _panic = caught(|| waker.wake());
+        if let Err(panic) = caught(|| waker.wake()) {
+            discard(panic);
+        }
     }
 }
 

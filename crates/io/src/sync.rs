@@ -10,4 +10,6 @@ pub(crate) use std::{
 
 #[cfg(not(loom))]
 pub(crate) use fief_core::sync::forks;
-pub(crate) use fief_core::sync::{AtomicU64, Mutex, MutexGuard, Ordering, order, skip};
+#[cfg(all(test, not(loom)))]
+pub(crate) use fief_core::sync::AtomicU32;
+pub(crate) use fief_core::sync::{AtomicU64, Mutex, MutexGuard, Ordering, skip};
