@@ -7,10 +7,11 @@ use fief_core::WeakCss;
 use crate::{
     device::DeviceInner,
     node::Node,
+    pressure::Stalls,
     shared::Shared,
     subsystem::Io,
     sync::{Arc, Mutex, OnceLock},
-    tree::WEIGHT_DEFAULT,
+    tree::{TreeError, WEIGHT_DEFAULT},
 };
 
 /// A group's I/O: its limits, weights and reservations on each device; had from a css, which derefs to it.
@@ -19,6 +20,8 @@ pub struct IoCss {
     pub(crate) shared: Arc<Shared>,
     pub(crate) own: OnceLock<WeakCss<IoCss>>,
     places: Mutex<Option<Places>>,
+    /// The time lost by waiting.
+    pub(crate) stalls: Arc<Stalls>,
 }
 
 /// Where a group is, while it is there.
@@ -42,11 +45,18 @@ impl IoCss {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         let places = Places { default_weight: WEIGHT_DEFAULT, nodes: HashMap::new() };
         let places = Mutex::new(Some(places));
-        Self { shared: Arc::clone(shared), own: OnceLock::new(), places }
+        let stalls = Arc::new(Stalls::new(&shared.clock));
+        Self { shared: Arc::clone(shared), own: OnceLock::new(), places, stalls }
     }
 
     pub(crate) fn is_of(&self, io: &Io) -> bool {
         Arc::ptr_eq(&self.shared, io.shared())
+    }
+
+    /// Returns the path of the group, as far as it is known.
+    pub(crate) fn kept_path(&self) -> String {
+        let css = self.own.get().and_then(WeakCss::upgrade);
+        css.map_or_else(|| String::from("a removed group"), |css| css.path())
     }
 
     /// Returns its weight on a device.
@@ -57,14 +67,56 @@ impl IoCss {
         own.unwrap_or(places.default_weight)
     }
 
-    /// Notes its weight on a device; returns what that is.
-    pub(crate) fn keep_weight(&self, node: &Node, weight: Option<u32>) -> u32 {
+    /// Returns its weight on a device, if it is its own there.
+    pub(crate) fn own_weight(&self, device: &Arc<DeviceInner>) -> Option<u32> {
+        self.places.lock().as_ref()?.nodes.get(&key(device))?.weight
+    }
+
+    /// Returns its weight on devices where it has none of its own.
+    pub(crate) fn kept_default_weight(&self) -> u32 {
+        self.places.lock().as_ref().map_or(WEIGHT_DEFAULT, |places| places.default_weight)
+    }
+
+    /// Changes its weight on a device; `None` if the group is gone. Somebody else has to pump.
+    ///
+    /// What is kept and what the tree has change together: the tree's lock is taken within this one.
+    pub(crate) fn keep_weight(
+        &self,
+        node: &Node,
+        weight: Option<u32>,
+    ) -> Option<Result<(), TreeError>> {
         let mut places = self.places.lock();
-        let Some(places) = places.as_mut() else { return WEIGHT_DEFAULT };
-        if let Some(place) = places.nodes.get_mut(&key(&node.device)) {
+        let places = places.as_mut()?;
+        let place = places.nodes.get_mut(&key(&node.device))?;
+        let value = weight.unwrap_or(places.default_weight);
+        let set = node.device.sched.adjust(|tree, now| tree.set_weight(node.id, value, now));
+        if set.is_ok() {
             place.weight = weight;
         }
-        weight.unwrap_or(places.default_weight)
+        Some(set)
+    }
+
+    /// Changes its weight on devices where it has none of its own, which are returned; `None` if the group is gone.
+    /// The weight is in its range. Somebody else has to pump.
+    pub(crate) fn keep_default_weight(&self, weight: u32) -> Option<Vec<Arc<DeviceInner>>> {
+        let mut places = self.places.lock();
+        let places = places.as_mut()?;
+        places.default_weight = weight;
+        let by_default = places.nodes.values().filter(|place| place.weight.is_none());
+        let changed = by_default.map(|Place { node, .. }| {
+            let set = node.device.sched.adjust(|tree, now| tree.set_weight(node.id, weight, now));
+            debug_assert!(set.is_ok(), "it is in range, and no root's");
+            Arc::clone(&node.device)
+        });
+        Some(changed.collect())
+    }
+
+    /// Forgets a device that is gone.
+    pub(crate) fn forget(&self, device: &Arc<DeviceInner>) {
+        let mut places = self.places.lock();
+        let place = places.as_mut().and_then(|places| places.nodes.remove(&key(device)));
+        drop(places);
+        drop(place); // perhaps the last of the device
     }
 
     /// Returns its node on a device, if there is one; `None` if the group is gone.
@@ -88,7 +140,7 @@ impl IoCss {
             return Some(Arc::clone(&place.node));
         }
         let node = device.sched.add(above, places.default_weight, |id, above| {
-            Node::new(id, Arc::clone(device), above, css)
+            Node::new(id, Arc::clone(device), above, css, Arc::clone(&self.stalls))
         })?;
         let place = Place { node: Arc::clone(&node), weight: None };
         places.nodes.insert(key(device), place);
@@ -107,8 +159,6 @@ impl IoCss {
 
 impl fmt::Debug for IoCss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let css = self.own.get().and_then(WeakCss::upgrade);
-        let path = css.map_or_else(|| String::from("a removed group"), |css| css.path());
-        f.debug_tuple("IoCss").field(&path).finish()
+        f.debug_tuple("IoCss").field(&self.kept_path()).finish()
     }
 }

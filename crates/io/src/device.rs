@@ -18,6 +18,7 @@ use crate::{
     stream::Stream,
     subsystem::Io,
     sync::{Arc, Weak},
+    trace,
     tree::{IoTree, TreeSettings},
 };
 
@@ -52,7 +53,7 @@ pub struct DeviceBuilder {
 
 impl Device {
     /// Returns the settings of a new device of that name: 1 to 64 bytes, no white space and no `=`, and not
-    /// `default` or `max`. It stands so in control files; `253:0` is fine.
+    /// `default`, `max` or `process`. It stands so in control files; `253:0` is fine.
     pub fn builder(name: &str) -> DeviceBuilder {
         DeviceBuilder {
             name: name.to_owned(),
@@ -114,6 +115,12 @@ impl Device {
         }
         drop(devices);
         self.inner.sched.close();
+        // Its groups' settings and figures go with it.
+        let node = self.controller.root().and_then(|root| root.existing(&self.inner).flatten());
+        for css in node.iter().flat_map(Node::groups).filter_map(|node| node.css()) {
+            css.forget(&self.inner);
+        }
+        trace::event!("device_removed", device = %self.inner.name);
     }
 }
 
@@ -160,13 +167,14 @@ impl DeviceBuilder {
         }
         devices.insert(inner.name.clone(), Arc::clone(&inner));
         drop(devices);
+        trace::event!("device_registered", device = %inner.name);
         Ok(Device { inner, controller: io.clone() })
     }
 
     fn check(&self) -> Result<TreeSettings, DeviceError> {
         let name = &self.name;
         let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '=';
-        let is_taken = ["default", "max"].contains(&name.as_str());
+        let is_taken = ["default", "max", "process"].contains(&name.as_str());
         if name.is_empty() || name.len() > 64 || name.contains(is_odd) || is_taken {
             return Err(DeviceError::Name { name: name.clone() });
         }

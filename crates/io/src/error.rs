@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use fief_core::CreateTaskError;
+use fief_core::{CreateTaskError, Limit};
 
-use crate::{op::Op, tree::TreeError};
+use crate::{
+    op::Op,
+    tree::{Dimension, RATE_MAX, WEIGHT_MAX, WEIGHT_MIN},
+};
 
 /// Why an operation was not admitted; nothing is charged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +91,7 @@ pub enum StreamError {
 pub enum DeviceError {
     /// The name cannot stand in a control file.
     #[error(
-        "{name:?} is no name of a device: 1 to 64 bytes, no white space, no '=', not `default` or `max`"
+        "{name:?} is no name of a device: 1 to 64 bytes, no white space, no '=', not `default`, `max` or `process`"
     )]
     Name {
         /// The name.
@@ -118,20 +121,111 @@ pub enum DeviceError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetError {
-    /// It makes no sense, or not there.
-    #[error("{cgroup} on {device}: {rule}")]
-    Refused {
+    /// A rate is out of range: of a limit from 1, of what is reserved from 0.
+    #[error("{file} of {cgroup} on {device}: {} of {rate} is not a rate up to {RATE_MAX}, and not 0", .dimension.name())]
+    Rate {
         /// The path of the group.
         cgroup: String,
         /// The name of the device.
         device: String,
-        /// What was against it.
-        rule: TreeError,
+        /// Which setting, as its control file is called.
+        file: &'static str,
+        /// What the rate is of.
+        dimension: Dimension,
+        /// What was asked for, a second.
+        rate: u64,
+    },
+    /// A weight is out of range.
+    #[error("io.weight of {cgroup}: {weight} is not a weight from {WEIGHT_MIN} to {WEIGHT_MAX}")]
+    Weight {
+        /// The path of the group.
+        cgroup: String,
+        /// What was asked for.
+        weight: u32,
+    },
+    /// More is to be reserved than there is.
+    #[error(
+        "io.min of {cgroup} on {device}: {what} of {min} would make {sum}, and {above} has {most}"
+    )]
+    Min {
+        /// The path of the group.
+        cgroup: String,
+        /// The name of the device.
+        device: String,
+        /// `bps` or `iops`.
+        what: &'static str,
+        /// What was asked for, a second.
+        min: u64,
+        /// What that would be with the siblings, a second.
+        sum: u128,
+        /// The group whose limit or reservation that exceeds: itself, or the one above.
+        above: String,
+        /// What that is.
+        most: Limit,
+    },
+    /// Less is to be reserved than groups below have.
+    #[error(
+        "io.min of {cgroup} on {device}: {what} of {min} is less than the {sum} reserved below"
+    )]
+    MinBelow {
+        /// The path of the group.
+        cgroup: String,
+        /// The name of the device.
+        device: String,
+        /// `bps` or `iops`.
+        what: &'static str,
+        /// What was asked for, a second.
+        min: u64,
+        /// What is reserved below, a second.
+        sum: u128,
+    },
+    /// A latency is out of range.
+    #[error("io.latency of {cgroup} on {device}: {target:?} is not from 1us to 10s")]
+    Latency {
+        /// The path of the group.
+        cgroup: String,
+        /// The name of the device.
+        device: String,
+        /// What was asked for.
+        target: Duration,
+    },
+    /// A root competes with nobody.
+    #[error("{file} of {cgroup}: a root competes with nobody, so it has none")]
+    Root {
+        /// The path of the group.
+        cgroup: String,
+        /// Which setting, as its control file is called.
+        file: &'static str,
     },
     /// The group was removed.
-    #[error("the group was removed, and has no settings for {device}")]
+    #[error("{cgroup} was removed, and has no settings for {device}")]
     Removed {
+        /// The path of the group.
+        cgroup: String,
+        /// The name of the device, or what stands for all.
+        device: String,
+    },
+    /// The device was removed, or is another controller's.
+    #[error("{cgroup} has no settings for {device}: it was removed, or is another controller's")]
+    DeviceGone {
+        /// The path of the group.
+        cgroup: String,
         /// The name of the device.
         device: String,
     },
+}
+
+/// A control file was told of a device that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no device {device}: there are {}", shown(devices))]
+#[non_exhaustive]
+pub struct UnknownDeviceError {
+    /// The name, in quotes.
+    pub device: String,
+    /// The names of those that there are, in their order.
+    pub devices: Vec<String>,
+}
+
+fn shown(devices: &[String]) -> String {
+    if devices.is_empty() { String::from("none") } else { devices.join(", ") }
 }

@@ -1,12 +1,12 @@
 //! What the scheduler takes from the registry: `fief_core`'s, or in a model of loom's no more than the names.
 
 #[cfg(loom)]
-pub(crate) use self::names::{Clock, IoCss, WeakCss};
+pub(crate) use self::names::{Clock, CssRef, IoCss, Stalls, WeakCss};
 
 #[cfg(not(loom))]
 pub(crate) use {
-    crate::css::IoCss,
-    fief_core::{Clock, WeakCss},
+    crate::{css::IoCss, pressure::Stalls},
+    fief_core::{Clock, CssRef, WeakCss},
 };
 
 #[cfg(loom)]
@@ -17,6 +17,17 @@ mod names {
     pub(crate) struct WeakCss<S>(PhantomData<S>);
 
     pub(crate) struct IoCss;
+
+    pub(crate) type CssRef<S> = S;
+
+    #[derive(Default)]
+    pub(crate) struct Stalls;
+
+    impl Stalls {
+        pub(crate) fn begin(&self) {}
+
+        pub(crate) fn end(&self) {}
+    }
 
     pub(crate) trait Clock: Send + Sync + 'static {
         fn now(&self) -> Duration;

@@ -10,6 +10,14 @@ mod limits;
 #[cfg(not(loom))]
 mod files;
 #[cfg(not(loom))]
+mod stat;
+#[cfg(not(loom))]
+mod pressure;
+#[cfg(not(loom))]
+mod trace;
+#[cfg(all(feature = "serde", not(loom)))]
+mod data;
+#[cfg(not(loom))]
 mod device;
 #[cfg(not(loom))]
 mod stream;
@@ -48,9 +56,10 @@ pub use crate::{
     cost::{CostModel, OpCost},
     css::IoCss,
     device::{Device, DeviceBuilder},
-    error::{AcquireError, DeviceError, Refusal, SetError, StreamError},
+    error::{AcquireError, DeviceError, Refusal, SetError, StreamError, UnknownDeviceError},
     op::Op,
     permit::{OwnedPermit, Permit, Wait},
+    stat::{IoStats, ProcessStats},
     stream::Stream,
     subsystem::{Io, IoBuilder},
     tree::{Dimension, Limits, Min},

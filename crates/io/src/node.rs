@@ -13,9 +13,9 @@ use std::fmt;
 use crate::{
     cell::{Cell, Counts},
     device::DeviceInner,
-    foreign::{IoCss, WeakCss},
+    foreign::{CssRef, IoCss, Stalls, WeakCss},
     op::{Kind, Op},
-    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering},
+    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak},
     tree::NodeId,
 };
 
@@ -28,7 +28,12 @@ pub(crate) struct Node {
     pub(crate) above: Option<Arc<Node>>,
     css: WeakCss<IoCss>,
     cells: Mutex<Cells>,
-    below: Mutex<Vec<Arc<Node>>>,
+    /// Those of groups below, which keep this one.
+    below: Mutex<Vec<Weak<Node>>>,
+    /// The pressure of its group.
+    stalls: Arc<Stalls>,
+    /// The latency that its group is to have there, in nanoseconds; 0 for none.
+    pub(crate) target: AtomicU64,
     figures: [AtomicU64; Figure::COUNT],
     /// Who answers for it, once it is retired.
     heir: OnceLock<Arc<Node>>,
@@ -52,6 +57,7 @@ pub(crate) enum Figure {
     DiscardBytes,
     LimitWait,
     QueueWait,
+    Waiting,
     Cost,
     Urgent,
     InFlight,
@@ -76,6 +82,7 @@ impl Node {
         device: Arc<DeviceInner>,
         above: Option<Arc<Self>>,
         css: WeakCss<IoCss>,
+        stalls: Arc<Stalls>,
     ) -> Arc<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         // Ordering: Relaxed: it only has to be unique.
@@ -88,6 +95,8 @@ impl Node {
             css,
             cells: Mutex::default(),
             below: Mutex::default(),
+            stalls,
+            target: AtomicU64::new(0),
             figures: [const { AtomicU64::new(0) }; Figure::COUNT],
             heir: OnceLock::new(),
         })
@@ -96,6 +105,11 @@ impl Node {
     /// Returns the path of its group, as far as it is known.
     pub(crate) fn path(&self) -> String {
         self.css.upgrade().map_or_else(|| String::from("a removed group"), |css| css.path())
+    }
+
+    /// Returns the css of its group, unless that is gone.
+    pub(crate) fn css(&self) -> Option<CssRef<IoCss>> {
+        self.css.upgrade()
     }
 
     /// Makes a cell of it for the calling thread.
@@ -115,8 +129,8 @@ impl Node {
     }
 
     /// Notes a node below; under the device's lock.
-    pub(crate) fn adopt(&self, node: Arc<Self>) {
-        self.below.lock().push(node);
+    pub(crate) fn adopt(&self, node: &Arc<Self>) {
+        self.below.lock().push(Arc::downgrade(node));
     }
 
     /// Leaves what it counted to the node above; under the device's lock.
@@ -133,7 +147,30 @@ impl Node {
         for (own, theirs) in self.figures.iter().zip(&heir.figures) {
             change(theirs, own.load(Ordering::Relaxed));
         }
-        heir.below.lock().retain(|node| node.key != self.key);
+        heir.below.lock().retain(|node| node.upgrade().is_some_and(|node| node.key != self.key));
+    }
+
+    /// Returns it and all below it.
+    pub(crate) fn groups(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut groups = vec![Arc::clone(self)];
+        let mut next = 0;
+        while let Some(node) = groups.get(next).cloned() {
+            groups.extend(node.below.lock().iter().filter_map(Weak::upgrade));
+            next += 1;
+        }
+        groups
+    }
+
+    /// Counts somebody who waits, here and for the pressure of all groups above, until that is dropped; both under
+    /// the device's lock.
+    pub(crate) fn stall(self: &Arc<Self>) -> Stall {
+        self.levels().for_each(|node| node.stalls.begin());
+        self.add(Figure::Waiting, 1);
+        Stall { node: Arc::clone(self) }
+    }
+
+    fn levels(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |node| node.above.as_deref())
     }
 
     fn answering(&self) -> &Self {
@@ -183,14 +220,24 @@ impl Node {
     /// Returns the figures of the group and all below it; under the device's lock.
     pub(crate) fn total(self: &Arc<Self>) -> [u64; Figure::COUNT] {
         let mut total = [0u64; Figure::COUNT];
-        let mut left = vec![Arc::clone(self)];
-        while let Some(node) = left.pop() {
+        for node in self.groups() {
             for (sum, own) in total.iter_mut().zip(node.own()) {
                 *sum = sum.wrapping_add(own);
             }
-            left.extend(node.below.lock().iter().cloned());
         }
         total
+    }
+}
+
+/// Somebody who waits.
+pub(crate) struct Stall {
+    node: Arc<Node>,
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        self.node.add(Figure::Waiting, 1u64.wrapping_neg());
+        self.node.levels().for_each(|node| node.stalls.end());
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     caught::{caught, discard},
     cell::Cell,
     error::Refusal,
-    node::{Figure, Node},
+    node::{Figure, Node, Stall},
     op::{Kind, Op},
     sync::{Arc, Mutex, MutexGuard},
     time::Time,
@@ -65,6 +65,8 @@ struct Waiter {
     flow: FlowId,
     op: Op,
     request: Request,
+    /// While it is queued.
+    stall: Option<Stall>,
 }
 
 #[derive(Clone, Copy)]
@@ -120,6 +122,14 @@ impl Sched {
         let result = change(&mut state.tree, now);
         self.pump(state, now);
         result
+    }
+
+    /// Does something to the tree; somebody else has to pump.
+    pub(crate) fn adjust<R>(&self, change: impl FnOnce(&mut IoTree, u64) -> R) -> R {
+        let mut state = self.state.lock();
+        let now = self.time.now();
+        state.sweep(now);
+        change(&mut state.tree, now)
     }
 
     /// Looks at the tree.
@@ -212,7 +222,8 @@ impl Sched {
     pub(crate) fn cancel(&self, key: usize) {
         let mut state = self.state.lock();
         let now = self.time.now();
-        let waiter = state.forget(key);
+        let mut waiter = state.forget(key);
+        drop(waiter.stall.take());
         match waiter.status {
             Status::Queued(ticket) => {
                 state.tree.cancel(ticket, now);
@@ -301,7 +312,7 @@ impl Sched {
         // In its range: it was checked when it was set.
         let _in_range = state.tree.set_weight(id, weight, now);
         let node = make(id, Some(Arc::clone(&above)));
-        above.adopt(Arc::clone(&node));
+        above.adopt(&node);
         Some(node)
     }
 
@@ -328,7 +339,10 @@ impl Sched {
             let waiters = state.waiters.iter_mut().map(|(_, waiter)| waiter);
             let waiters = waiters.filter(|waiter| waiter.flow == flow);
             let queued = waiters.filter(|waiter| matches!(waiter.status, Status::Queued(_)));
-            queued.for_each(|waiter| waiter.node = Arc::clone(node));
+            queued.for_each(|waiter| {
+                waiter.node = Arc::clone(node);
+                waiter.stall = Some(node.stall());
+            });
         }
         is_moved
     }
@@ -445,8 +459,9 @@ impl State {
     fn enqueue(&mut self, wish: Wish<'_>, now: u64) -> Result<usize, Refusal> {
         let Wish { node, flow, op, request } = wish;
         let ticket = self.tree.enqueue(flow, request, now).map_err(|_| Refusal::Removed)?;
-        let (node, status) = (Arc::clone(node), Status::Queued(ticket));
-        let waiter = Waiter { status, waker: None, node, flow, op, request };
+        let (stall, status) = (Some(node.stall()), Status::Queued(ticket));
+        let node = Arc::clone(node);
+        let waiter = Waiter { status, waker: None, node, flow, op, request, stall };
         let key = self.waiters.insert(waiter);
         if self.by_ticket.len() <= ticket.index() {
             self.by_ticket.resize(ticket.index() + 1, usize::MAX);
@@ -466,6 +481,7 @@ impl State {
         let granted = self.granted(&node, op, cost, waited, now);
         let waiter = &mut self.waiters[key];
         waiter.status = Status::Granted(granted);
+        drop(waiter.stall.take());
         waiter.waker.take()
     }
 
@@ -501,6 +517,7 @@ impl State {
         let waiter = &mut self.waiters[key];
         if let Status::Queued(ticket) = waiter.status {
             waiter.status = Status::Refused(why);
+            drop(waiter.stall.take());
             self.pending.extend(waiter.waker.take());
             self.tree.cancel(ticket, now);
         }

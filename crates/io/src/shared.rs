@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     time::Duration,
 };
 
-use fief_core::TaskId;
+use fief_core::{Clock, TaskId};
 
 use crate::{
     device::DeviceInner,
@@ -16,9 +17,10 @@ use crate::{
 };
 
 /// What all groups and devices of one controller share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) time: Time,
+    /// The same clock, for pressures.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) devices: Mutex<BTreeMap<String, Arc<DeviceInner>>>,
     /// Streams that are to follow a task.
     members: Mutex<HashMap<TaskId, Vec<Weak<StreamInner>>>>,
@@ -30,7 +32,8 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(time: Time) -> Arc<Self> {
         let (devices, members) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { time, devices, members, ticker: Ticker::default(), forks: forks() })
+        let clock = time.clock();
+        Arc::new(Self { time, clock, devices, members, ticker: Ticker::default(), forks: forks() })
     }
 
     /// Returns whether this process is the child of a fork, where locks may be held for ever by
@@ -86,6 +89,12 @@ impl Ticking for Shared {
 
     fn tick(&self) -> Option<Duration> {
         self.all_devices().iter().filter_map(|device| device.sched.pump_now()).min()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("devices", &self.devices).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,9 @@ use std::fmt;
 
 use fief_core::{Clock, ControlFile, Css, CssRef, HookError, Migration, Subsystem};
 
-use crate::{css::IoCss, files, shared::Shared, sync::Arc, ticker::Ticking, time::Time};
+use crate::{
+    css::IoCss, files, shared::Shared, stat::ProcessStats, sync::Arc, ticker::Ticking, time::Time,
+};
 
 /// The I/O controller: register it, bind the controller to a hierarchy, and make [devices](crate::Device).
 ///
@@ -38,6 +40,20 @@ impl Io {
     /// machine's clock it is done without.
     pub fn tick(&self) {
         self.shared.tick();
+    }
+
+    /// Returns what the process had the machine's devices do, where the kernel tells; the last line of the root's
+    /// `io.stat`.
+    ///
+    /// Beside what groups asked for, it says how much of it the page cache took, and how much went past the
+    /// controller.
+    ///
+    /// # Concurrency
+    ///
+    /// Reads `/proc/self/io`.
+    #[must_use]
+    pub fn process_stats(&self) -> Option<ProcessStats> {
+        ProcessStats::read()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -34,6 +34,12 @@ impl Time {
         })
     }
 
+    /// Returns the clock for others: the machine's, or the one that was given.
+    #[cfg(not(loom))]
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.other.clone().unwrap_or_else(|| Arc::new(fief_core::MonotonicClock::new()))
+    }
+
     /// Returns whether threads can sleep by it.
     pub(crate) fn is_machine(&self) -> bool {
         self.other.is_none()

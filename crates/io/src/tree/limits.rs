@@ -57,7 +57,6 @@ impl Dimension {
 /// a pause, in bytes or operations; the default is 10 ms of the rate, and at least one quantum of
 /// the tree or one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
     rates: [Limit; 6],
     bursts: [Option<u64>; 6],
