@@ -16,6 +16,7 @@ pub mod race;
 pub mod handed;
 pub mod charged;
 pub mod memory;
+pub mod io;
 pub mod armed;
 pub mod lifecycle;
 pub mod rebound;

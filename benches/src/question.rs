@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::statistic::{Sample, Verdict, median};
 
+mod io;
 mod memory;
 
 /// Figures by name, one for each round; times in nanoseconds.
@@ -89,7 +90,7 @@ const fn question(
 }
 
 /// Every question.
-pub const QUESTIONS: [&[Question]; 2] = [CORE, memory::QUESTIONS];
+pub const QUESTIONS: [&[Question]; 3] = [CORE, memory::QUESTIONS, io::QUESTIONS];
 
 /// The core's, those with a target first.
 const CORE: &[Question] = {

@@ -11,6 +11,7 @@ use crate::{
     farewell::{self, Readers},
     forest::{Forest, manual},
     handed::{self, Dropper},
+    io::{Addition, Admitted},
     lifecycle::{
         barrier, beside_a_busy_thread, come_and_go, come_and_go_reaped, kill, refusal, removal,
     },
@@ -86,6 +87,7 @@ impl Rounds {
             Self::charges,
             Self::memory,
             Self::memory_is_full,
+            Self::io,
             Self::lookups,
             Self::armed,
             Self::handed,
@@ -168,6 +170,19 @@ impl Rounds {
         let delays = sample(victim::delays());
         figures.put("victim", delays.median());
         figures.put("victim, p90", delays.percentile(90));
+    }
+
+    fn io(&self, figures: &mut Figures) {
+        let mut measure = |name, each: &[&dyn Pair]| {
+            figures.put(name, race::nanoseconds(each, PAIRS));
+        };
+        let [none, one, eight] = [0, 1, 8].map(Admitted::new);
+        measure("addition", &[&Addition::default()]);
+        measure("io", &[&none]);
+        measure("io, 1 limit", &[&one]);
+        measure("io, 8 limits", &[&eight]);
+        measure("io, 1 limit, 2 threads", &[&one, &one]);
+        measure("io, 8 limits, 2 threads", &[&eight, &eight]);
     }
 
     fn lookups(&self, figures: &mut Figures) {

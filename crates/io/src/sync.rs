@@ -8,8 +8,8 @@ pub(crate) use std::{
     thread,
 };
 
-#[cfg(not(loom))]
-pub(crate) use fief_core::sync::forks;
 #[cfg(all(test, not(loom)))]
 pub(crate) use fief_core::sync::AtomicU32;
+#[cfg(not(loom))]
+pub(crate) use fief_core::sync::forks;
 pub(crate) use fief_core::sync::{AtomicU64, Mutex, MutexGuard, Ordering, skip};
