@@ -12,6 +12,8 @@ use crate::{
 enum Found {
     /// A leaf in which a claim waits, and a slice of it, with a slot; and whether a worker could take a job there.
     Claim(Slice, Want),
+    /// Jobs, for a worker that is woken, while slots are left for claims.
+    Jobs(Call),
     /// Jobs, for a worker that is woken; or nothing.
     Other(Call),
 }
@@ -33,9 +35,15 @@ impl Sched {
     /// The same; `may_hire` if no worker is free, though one is missing.
     pub(super) fn dispatch_with(&self, may_hire: bool) {
         let mut claims = VecDeque::new();
+        let mut has_called = false;
         loop {
-            let (slice, want) = match self.find_claim(may_hire) {
+            let (slice, want) = match self.find_claim(may_hire, has_called) {
                 Found::Claim(slice, want) => (slice, want),
+                Found::Jobs(call) => {
+                    call.make();
+                    has_called = true;
+                    continue;
+                }
                 Found::Other(call) => return call.make(),
             };
             let leaf = Arc::clone(&slice.leaf);
@@ -59,10 +67,11 @@ impl Sched {
         }
     }
 
-    fn find_claim(&self, may_hire: bool) -> Found {
+    /// Looks for a claim; `has_called` a worker, for whom a slot is to be left.
+    fn find_claim(&self, may_hire: bool, has_called: bool) -> Found {
         let now = self.time.now();
         let mut state = self.state.lock();
-        if state.free == 0 {
+        if state.free <= u32::from(has_called) {
             return Found::Other(Call::nobody());
         }
         let Some(pick) = state.tree.pick(now) else {
@@ -74,8 +83,10 @@ impl Sched {
             pick
         } else {
             state.tree.settle(pick, 0, now);
-            if let Some(call) = self.staff(&mut state, now, may_hire) {
-                return Found::Other(call);
+            let call = if has_called { None } else { self.staff(&mut state, now, may_hire) };
+            if let Some(call) = call {
+                let is_rest = state.free > 1 && !state.claiming.is_empty();
+                return if is_rest { Found::Jobs(call) } else { Found::Other(call) };
             }
             let Some(pick) = state.pick_claim(now) else {
                 let call = self.errands(&mut state, now, Call::nobody());
