@@ -1,7 +1,9 @@
 //! What is taken at every level, and what comes back: one walk from a flow to the root.
 
 use super::{
-    Amount, Dimension, Direction, FlowId, IoTree, Lease, NodeId, node::DIMENSIONS, queue::span,
+    Amount, Dimension, Direction, FlowId, IoTree, Lease, NodeId,
+    node::{DIMENSIONS, Ticket},
+    queue::span,
 };
 
 /// The greatest lease, in bytes.
@@ -236,24 +238,53 @@ impl IoTree {
         is_shallow && is_cheap
     }
 
-    /// What a piece of a request is: all of it, or one quantum.
-    pub(super) fn piece(&self, ticket: u32) -> Charge {
-        let is_alone = self.is_alone(ticket);
-        let ticket = &self.tickets[ticket];
-        let (plane, ops) = (ticket.plane, u64::from(!ticket.is_begun));
+    /// What a piece of a request is: all of it, or one quantum. If nobody else could be served, as many as
+    /// there would be one after the other.
+    pub(super) fn piece(&mut self, ticket: u32) -> Charge {
+        let Ticket { flow, plane, bytes, cost, is_begun, .. } = self.tickets[ticket];
+        let whole = Charge { plane, bytes, ops: u64::from(!is_begun), cost };
         let quantum = self.settings.quantum();
-        let whole = Charge { plane, bytes: ticket.bytes, ops, cost: ticket.cost };
-        if ticket.bytes <= quantum || is_alone {
+        if bytes <= quantum {
             return whole;
         }
-        let cost = u128::from(ticket.cost) * u128::from(quantum) / u128::from(ticket.bytes);
-        Charge { bytes: quantum, cost: u64::try_from(cost).unwrap_or(ticket.cost), ..whole }
+        let at = self.node_at(flow);
+        let count = if self.is_alone(at, plane) { self.quanta(at, plane, is_begun) } else { 1 };
+        let part = bytes.min(quantum.saturating_mul(count));
+        let cost_part = u128::from(cost) * u128::from(part) / u128::from(bytes);
+        Charge { bytes: part, cost: u64::try_from(cost_part).unwrap_or(cost), ..whole }
     }
 
-    /// Whether nobody could mind if the request is served at once: nobody else waits, and no limit
-    /// counts it.
-    fn is_alone(&self, ticket: u32) -> bool {
-        let ticket = &self.tickets[ticket];
-        self.waiting == 1 && self.is_unlimited(self.node_at(ticket.flow), ticket.plane)
+    /// Whether nobody but one flow of the node, in one direction, has something that can be served.
+    fn is_alone(&self, at: u32, plane: usize) -> bool {
+        let own = &self.nodes[at].own;
+        let is_first = own.is_single(plane) && self.nodes[at].nodes.is_empty();
+        is_first
+            && self
+                .path(at)
+                .skip(1)
+                .all(|at| self.nodes[at].own.is_empty() && self.nodes[at].nodes.is_single(plane))
+    }
+
+    /// How many quanta the limits let through one after the other, if it is more than one.
+    fn quanta(&mut self, at: u32, plane: usize, is_begun: bool) -> u64 {
+        let (now, credit) = (self.now, self.settings.credit());
+        let quantum = self.settings.quantum();
+        let mut count = u64::MAX;
+        let mut next = Some(at);
+        while let Some(at) = next {
+            if let Some(limiter) = self.nodes[at].limiter(now, credit) {
+                for dimension in DIMENSIONS[plane] {
+                    let bucket = &limiter.buckets[dimension as usize];
+                    if dimension.is_bytes() {
+                        count = count.min(bucket.whole() / quantum);
+                    } else if bucket.is_limited() && !is_begun {
+                        // It may be the last operation for now.
+                        return 1;
+                    }
+                }
+            }
+            next = self.parent_of(at);
+        }
+        count.max(1)
     }
 }

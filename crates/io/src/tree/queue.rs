@@ -48,6 +48,11 @@ impl Queue {
         self.planes[0].is_empty() && self.planes[1].is_empty()
     }
 
+    /// Whether there is one entry, and in this plane.
+    pub(super) fn is_single(&self, plane: usize) -> bool {
+        self.planes[plane].entries().len() == 1 && self.planes[1 - plane].is_empty()
+    }
+
     /// The first of the planes in `mask`.
     pub(super) fn first(&self, mask: [bool; 2]) -> Option<Entry> {
         let first = |plane: usize| if mask[plane] { self.planes[plane].first() } else { None };

@@ -15,7 +15,7 @@ fn rates_are_exact() {
             // Eight callers could do half as much again, and no test takes for ever.
             let latency = 20_000;
             let seconds = if rate < 10 * MB { 20 } else { 4 };
-            if 8 * bytes * SECOND / latency < rate * 3 / 2 || rate * seconds / bytes > 250_000 {
+            if 8 * bytes * SECOND / latency < rate * 3 / 2 || rate * seconds / bytes > 100_000 {
                 continue;
             }
             let mut sim = Sim::new(TreeSettings::default(), Device::Parallel(latency));

@@ -110,8 +110,10 @@ impl Sim {
         bytes: u64,
         cost: u64,
     ) -> NodeId {
-        let node = self.tree.add(parent).unwrap();
-        self.tree.set_weight(node, weight, self.now).unwrap();
+        let node = self.tree.add(parent).expect("what the simulation asks for is there");
+        self.tree
+            .set_weight(node, weight, self.now)
+            .expect("what the simulation asks for is there");
         self.watch(node);
         for _ in 0..tasks {
             self.task(node, Request::new(Direction::Read, bytes, cost), 0);
@@ -120,7 +122,7 @@ impl Sim {
     }
 
     pub(crate) fn task(&mut self, node: NodeId, request: Request, think: u64) -> usize {
-        let flow = self.tree.open_flow(node).unwrap();
+        let flow = self.tree.open_flow(node).expect("what the simulation asks for is there");
         self.tasks.push(Task { flow, request, think, asked_at: 0 });
         self.waits.push(Vec::new());
         let task = self.tasks.len() - 1;
@@ -150,7 +152,10 @@ impl Sim {
             Event::Ask(task) => {
                 let Task { flow, request, .. } = self.tasks[task];
                 self.tasks[task].asked_at = self.now;
-                let ticket = self.tree.enqueue(flow, request, self.now).unwrap();
+                let ticket = self
+                    .tree
+                    .enqueue(flow, request, self.now)
+                    .expect("what the simulation asks for is there");
                 self.tickets.insert(ticket, task);
                 if pumps {
                     self.pump();
@@ -176,7 +181,8 @@ impl Sim {
             }
             Event::Sample => {
                 for (node, samples) in self.watched.iter().zip(&mut self.samples) {
-                    let stats = self.tree.stats(*node).unwrap();
+                    let stats =
+                        self.tree.stats(*node).expect("what the simulation asks for is there");
                     samples.push((stats.bytes.iter().sum(), stats.cost));
                 }
                 self.at(self.now + SAMPLE, Event::Sample);
@@ -186,7 +192,8 @@ impl Sim {
 
     pub(crate) fn pump(&mut self) {
         while let Some(grant) = self.tree.pick(self.now) {
-            let task = self.tickets.remove(&grant.ticket).unwrap();
+            let task =
+                self.tickets.remove(&grant.ticket).expect("what the simulation asks for is there");
             let waited = self.now - self.tasks[task].asked_at;
             assert_eq!(grant.waited.total(), waited);
             self.waits[task].push((self.now, waited));
@@ -210,8 +217,8 @@ impl Sim {
 
     /// What each window brought: bytes (`0`) and cost (`1`), in windows of so many samples.
     pub(crate) fn windows(&self, watched: usize, from: u64, length: u64) -> Vec<(u64, u64)> {
-        let step = usize::try_from(length / SAMPLE).unwrap();
-        let skip = usize::try_from(from / SAMPLE).unwrap();
+        let step = usize::try_from(length / SAMPLE).expect("what the simulation asks for is there");
+        let skip = usize::try_from(from / SAMPLE).expect("what the simulation asks for is there");
         let samples = &self.samples[watched][skip..];
         let part = |pair: &[(u64, u64)]| {
             let (first, last) = (pair[0], pair[pair.len() - 1]);
@@ -233,8 +240,8 @@ impl Sim {
             .collect()
     }
 
-    /// The wait that this part of all grants of these tasks did not exceed, of those after `from`.
-    pub(crate) fn quantile(&self, tasks: &[usize], part: f64, from: u64) -> u64 {
+    /// The wait that so many in a thousand of all grants of these tasks did not exceed, of those after `from`.
+    pub(crate) fn quantile(&self, tasks: &[usize], per_mille: usize, from: u64) -> u64 {
         let mut waits: Vec<u64> = tasks
             .iter()
             .flat_map(|task| &self.waits[*task])
@@ -242,7 +249,7 @@ impl Sim {
             .map(|(_, wait)| *wait)
             .collect();
         waits.sort_unstable();
-        waits[((waits.len() - 1) as f64 * part) as usize]
+        waits[(waits.len() - 1) * per_mille / 1_000]
     }
 }
 

@@ -17,8 +17,8 @@ fn tree() -> IoTree {
 }
 
 fn leaf(tree: &mut IoTree, parent: NodeId) -> (NodeId, FlowId) {
-    let node = tree.add(parent).unwrap();
-    (node, tree.open_flow(node).unwrap())
+    let node = tree.add(parent).expect("the parent is there");
+    (node, tree.open_flow(node).expect("the node is there"))
 }
 
 fn read(bytes: u64) -> Request {
