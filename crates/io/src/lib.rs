@@ -24,7 +24,15 @@ mod stream;
 #[cfg(not(loom))]
 mod acquire;
 #[cfg(not(loom))]
+mod owned;
+#[cfg(not(loom))]
 mod permit;
+#[cfg(not(loom))]
+mod paid;
+#[cfg(not(loom))]
+mod limited;
+#[cfg(all(feature = "tower", not(loom)))]
+mod tower;
 #[cfg(not(loom))]
 mod shared;
 #[cfg(not(loom))]
@@ -50,6 +58,8 @@ mod cell;
 mod sync;
 pub mod tree;
 
+#[cfg(all(feature = "tower", not(loom)))]
+pub use crate::tower::{IoLayer, Limit, LimitError, LimitFuture};
 #[cfg(not(loom))]
 pub use crate::{
     acquire::Acquire,
@@ -57,7 +67,9 @@ pub use crate::{
     css::IoCss,
     device::{Device, DeviceBuilder},
     error::{AcquireError, DeviceError, Refusal, SetError, StreamError, UnknownDeviceError},
+    limited::Limited,
     op::Op,
+    owned::AcquireOwned,
     permit::{OwnedPermit, Permit, Wait},
     stat::{IoStats, ProcessStats},
     stream::Stream,

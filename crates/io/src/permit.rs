@@ -17,14 +17,14 @@ use crate::{
 /// Where nothing counts what is in flight that is free. One that is forgotten keeps its place in flight.
 #[must_use = "the operation has ended when it is dropped"]
 pub struct Permit<'a> {
-    stream: &'a Stream,
+    pub(crate) stream: &'a Stream,
     ticket: Ticket,
 }
 
 /// A [`Permit`] that keeps its stream.
 #[must_use = "the operation has ended when it is dropped"]
 pub struct OwnedPermit {
-    stream: Stream,
+    pub(crate) stream: Stream,
     ticket: Ticket,
 }
 
