@@ -77,6 +77,8 @@ impl Ticket {
         }
         if let Some(slot) = self.slow.as_ref().and_then(|slow| slow.granted.slot) {
             stream.inner.device.sched.finish(slot);
+            // Who is next may be waiting for a limit, which nobody could tell as long as there was no place.
+            stream.inner.device.call();
         }
         self.slow = None;
     }
