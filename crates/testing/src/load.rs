@@ -15,6 +15,9 @@
 //! `register cpu` registers [`Cpu`], with workers. The threads have jobs run for the tasks of the script
 //! (`load/yard.rs`).
 //!
+//! `register io` registers [`Io`], with two devices, `disk` and `net`. The threads read and write there for the
+//! tasks of the script, or wait for that (`load/dock.rs`).
+//!
 //! | command | what it does |
 //! |---|---|
 //! | `charge memory G N`, `uncharge memory G N` | bytes that the script itself has charged to a group |
@@ -28,9 +31,11 @@
 //! group that had room when its max was set may be above it. What each group shows in `tasks.current` must
 //! be how many members it and those below it have; what it shows in `memory.current`, once what is charged ahead
 //! is called in, what is held there and below, removed groups included. All jobs have ended, each after as many
-//! polls as it asked for, or cancelled, and was dropped once. At the end the threads give everything
+//! polls as it asked for, or cancelled, and was dropped once. All operations on devices were granted or refused,
+//! and the root shows in `io.stat` what the threads used. At the end the threads give everything
 //! back, everything is unbound, unregistered and destroyed, and nothing may be left.
 
+mod dock;
 mod staff;
 mod step;
 mod till;
@@ -45,6 +50,7 @@ use fief_core::{
     Removal, Task,
 };
 use fief_cpu::Cpu;
+use fief_io::Io;
 use fief_memory::Memory;
 use fief_tasks::Tasks;
 use thiserror::Error;
@@ -89,6 +95,8 @@ pub struct Summary {
     pub bytes_refused: u64,
     pub jobs: u64,
     pub jobs_cancelled: u64,
+    pub operations: u64,
+    pub operations_refused: u64,
 }
 
 /// A registry, and what a script has made there.
@@ -105,6 +113,7 @@ enum Named {
     Tasks(Controller<Tasks>),
     Memory(Controller<Memory>),
     Cpu(Controller<Cpu>),
+    Io(Controller<Io>),
 }
 
 type Outcome = Result<(), Failure>;
@@ -135,7 +144,9 @@ pub fn run(script: &str, threads: usize) -> Result<Summary, LoadError> {
     let (bytes_charged, bytes_refused) = crew.till.counts();
     let summary = Summary { lookups, charged, refused, tasks_made, tasks_refused, ..field.summary };
     let (jobs, jobs_cancelled) = crew.yard.counts();
-    Ok(Summary { bytes_charged, bytes_refused, jobs, jobs_cancelled, ..summary })
+    let summary = Summary { bytes_charged, bytes_refused, jobs, jobs_cancelled, ..summary };
+    let (operations, operations_refused) = crew.dock.counts();
+    Ok(Summary { operations, operations_refused, ..summary })
 }
 
 impl Field<'_> {
@@ -189,6 +200,10 @@ impl Field<'_> {
             Command::Register(name) if name == "cpu" => {
                 let cpu = self.registry.register(Cpu::builder().cpus(2).build())?;
                 self.crew.yard.open(cpu).map_err(|error| refuse(error.to_string()))?;
+            }
+            Command::Register(name) if name == "io" => {
+                let io = self.registry.register(Io::new())?;
+                self.crew.dock.open(io).map_err(|error| refuse(error.to_string()))?;
             }
             Command::Register(name) => {
                 let controller = self.registry.register(Units::new(name))?;
@@ -273,6 +288,7 @@ impl Field<'_> {
             tasks.unregister()?;
         }
         self.crew.yard.settle()?;
+        self.crew.dock.settle()?;
         self.crew.till.settle()?;
         let freed = self.crew.take_payees();
         for payee in &freed {
@@ -323,6 +339,8 @@ impl Field<'_> {
         let found = self.crew.payee(name).map(Named::Units).or(tasks.map(Named::Tasks));
         let cpu = self.crew.yard.controller().filter(|cpu| cpu.name() == name);
         let found = found.or(memory.map(Named::Memory)).or(cpu.map(Named::Cpu));
+        let io = self.crew.dock.controller().filter(|io| io.name() == name);
+        let found = found.or(io.map(Named::Io));
         found.ok_or_else(|| Refusal::UnknownSubsystem(name.to_owned()))
     }
 
@@ -338,6 +356,7 @@ impl Named {
             Self::Tasks(tasks) => tasks,
             Self::Memory(memory) => memory,
             Self::Cpu(cpu) => cpu,
+            Self::Io(io) => io,
         }
     }
 
@@ -347,6 +366,7 @@ impl Named {
             Self::Tasks(tasks) => tasks.hierarchy(),
             Self::Memory(memory) => memory.hierarchy(),
             Self::Cpu(cpu) => cpu.hierarchy(),
+            Self::Io(io) => io.hierarchy(),
         }
     }
 
@@ -356,6 +376,7 @@ impl Named {
             Self::Tasks(tasks) => tasks.bind(hierarchy),
             Self::Memory(memory) => memory.bind(hierarchy),
             Self::Cpu(cpu) => cpu.bind(hierarchy),
+            Self::Io(io) => io.bind(hierarchy),
         }
     }
 
@@ -365,6 +386,7 @@ impl Named {
             Self::Tasks(tasks) => Ok(tasks.unbind()?),
             Self::Memory(memory) => Ok(memory.unbind()?),
             Self::Cpu(cpu) => Ok(cpu.unbind()?),
+            Self::Io(io) => Ok(io.unbind()?),
         }
     }
 }
@@ -391,12 +413,13 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { threads, lookups, charged, refused, rebinds, rests, .. } = self;
         let Self { tasks_made, tasks_refused, bytes_charged, bytes_refused, .. } = self;
-        let Self { jobs, jobs_cancelled, .. } = self;
+        let Self { jobs, jobs_cancelled, operations, operations_refused, .. } = self;
         write!(
             f,
             "{threads} threads, {rebinds} rebinds, {lookups} lookups, {charged} units charged, \
              {refused} charges refused, {tasks_made} tasks made, {tasks_refused} refused, {bytes_charged} charges of bytes, \
-             {bytes_refused} refused, {jobs} jobs, {jobs_cancelled} cancelled, sums agree at {rests} rests and the end"
+             {bytes_refused} refused, {jobs} jobs, {jobs_cancelled} cancelled, {operations} operations, \
+             {operations_refused} refused, sums agree at {rests} rests and the end"
         )
     }
 }

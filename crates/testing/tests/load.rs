@@ -54,6 +54,13 @@ fn jobs_run_where_their_tasks_are() {
 }
 
 #[test]
+fn operations_are_counted_where_they_were_granted() {
+    let summary = run_shorter(include_str!("../scripts/io.script"));
+    assert_eq!(summary.rebinds, 4);
+    assert!(summary.operations > summary.operations_refused, "{summary}");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let cases = [
         ("hierarchy h\nmkdr a", "line 2: at `mkdr`: no such command"),

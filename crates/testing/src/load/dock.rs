@@ -167,17 +167,18 @@ impl Dock {
         while let Ok(permit) = stream.try_acquire(Op::read(1)) {
             running.push(permit);
             if running.len() > DEPTH as usize {
-                return Err(failed("more operations run than the device lets"));
+                break;
             }
         }
-        if running.len() < DEPTH as usize {
-            return Err(failed(&format!("only {} operations can run", running.len())));
-        }
+        let count = running.len();
         for permit in running {
             self.book.note(DISK, Op::read(0));
             permit.done(0);
         }
-        Ok(())
+        match count == DEPTH as usize {
+            true => Ok(()),
+            false => Err(failed(&format!("{count} operations can run, or more, not {DEPTH}"))),
+        }
     }
 
     /// Ends the porters, and unregisters the controller.
@@ -357,3 +358,78 @@ const SOON: Duration = Duration::from_micros(200);
 
 /// How long rest may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use fief_core::Registry;
+
+    /// A dock whose controller is bound, and a stream of a group on each device.
+    fn docked() -> (Registry, Dock, Vec<Stream>) {
+        let (registry, dock) = (Registry::new(), Dock::default());
+        let hierarchy = registry.create_hierarchy("test").unwrap();
+        let io = registry.register(Io::new()).unwrap();
+        io.bind(&hierarchy).unwrap();
+        dock.open(io).unwrap();
+        let group = hierarchy.root().create_child("web").unwrap();
+        let devices = lock(&dock.site).as_ref().map(|site| site.devices.clone()).unwrap();
+        let streams = devices.iter().map(|device| device.stream(&group).unwrap()).collect();
+        (registry, dock, streams)
+    }
+
+    fn done(dock: &Dock, stream: &Stream, device: usize, op: Op, way: usize) {
+        let errand = Errand { stream: stream.clone(), device, op, way };
+        errand.ask(&dock.book, stream.acquire_blocking(op));
+    }
+
+    fn told(dock: &Dock) -> String {
+        dock.compare().unwrap_err().text
+    }
+
+    #[test]
+    fn what_is_used_is_in_the_book_however_it_ends() {
+        let (_registry, dock, streams) = docked();
+        for (device, stream) in streams.iter().enumerate() {
+            for way in 0..WAYS {
+                kinds(4096).into_iter().for_each(|op| done(&dock, stream, device, op, way));
+            }
+        }
+        dock.compare().unwrap();
+        let used = lock(&dock.book.0).used[DISK + 1];
+        assert_eq!(used, [3 * 4096, 4, 3 * 4096, 4, 3 * 4096, 4]);
+        drop(streams);
+        dock.settle().unwrap();
+        assert!(dock.controller().is_none());
+    }
+
+    #[test]
+    fn what_is_not_in_the_book_is_told() {
+        let (_registry, dock, streams) = docked();
+        let permit = streams[DISK].try_acquire(Op::read(5)).unwrap();
+        assert_eq!(told(&dock), "io: at rest, 1 operations can run, or more, not 2");
+        permit.done(5);
+        assert!(told(&dock).starts_with("io: of disk the root shows ([5, "), "{}", told(&dock));
+        done(&dock, &streams[DISK + 1], DISK, Op::read(5), 3);
+        assert!(told(&dock).starts_with("io: of disk the root shows ([5, "), "{}", told(&dock));
+    }
+
+    #[test]
+    fn more_than_may_run_and_strange_refusals_are_told() {
+        let (_registry, dock, streams) = docked();
+        (0..=DEPTH).for_each(|_| dock.book.begin(DISK));
+        assert_eq!(told(&dock), "io: 3 operations run at once");
+        lock(&dock.book.0).complaint = None;
+        lock(&dock.site).as_ref().unwrap().devices[DISK + 1].remove();
+        dock.book.refuse(&streams[DISK + 1].try_acquire(Op::read(1)).unwrap_err());
+        assert!(told(&dock).ends_with("the device was removed"), "{}", told(&dock));
+    }
+
+    #[test]
+    fn figures_are_found_in_the_file() {
+        let line = "disk rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6 inflight=7\n";
+        assert_eq!(parse(line, "disk"), Some(([1, 3, 2, 4, 5, 6], 7)));
+        assert_eq!(parse(line, "dis"), Some(([0; 6], 0)));
+        assert_eq!(parse("disk rbytes=x", "disk"), None);
+    }
+}

@@ -5,7 +5,9 @@ use std::{collections::VecDeque, iter};
 use fief_core::{Cache, Charge, Controller, Css, CssRef, Registry, Task};
 
 use super::{
-    below, refuse,
+    below,
+    dock::Dock,
+    refuse,
     staff::Staff,
     till::{Purse, Till},
     units::{State, UNITS, Units},
@@ -46,6 +48,7 @@ pub(super) struct Crew {
     pub(super) staff: Staff,
     pub(super) till: Till,
     pub(super) yard: Yard,
+    pub(super) dock: Dock,
     /// Read by who works, written by who wants rest.
     gate: RwLock<()>,
     /// Charges that whoever comes by gives back.
@@ -184,6 +187,7 @@ impl Crew {
         let result = charges.and_then(|()| self.staff.compare(registry));
         let result = result.and_then(|()| self.till.compare());
         let result = result.and_then(|()| self.yard.compare(registry));
+        let result = result.and_then(|()| self.dock.compare());
         drop(rest);
         result
     }
@@ -215,6 +219,9 @@ impl Crew {
             }
             purse.turn(&task, &mut random);
             if let Err(failure) = self.yard.turn(&task, &mut random) {
+                self.complain(failure.text);
+            }
+            if let Err(failure) = self.dock.turn(&task, &mut random) {
                 self.complain(failure.text);
             }
             drop(task);
