@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, Wake, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 pub struct Acquire<'a> {
     stream: &'a Stream,
     op: Op,
+    deadline: Option<Instant>,
     stage: Stage,
 }
 
@@ -30,32 +31,63 @@ pub struct Acquire<'a> {
 enum Stage {
     New,
     /// The number of the waiter.
-    Waits(usize),
+    Waits {
+        key: usize,
+        begun: Instant,
+    },
     Done,
 }
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(stream: &'a Stream, op: Op) -> Self {
-        Self { stream, op, stage: Stage::New }
+        Self { stream, op, deadline: None, stage: Stage::New }
+    }
+
+    /// Gives it a deadline.
+    ///
+    /// It fails at once, with [`Refusal::WouldBlock`], if a limit lets nothing through before that; and with
+    /// [`Refusal::TimedOut`] when it is polled later, which somebody else has to see to.
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     fn poll_with(&mut self, waker: &Waker) -> Poll<Result<Permit<'a>, AcquireError>> {
         let (stream, op) = (self.stream, self.op);
         let inner = &stream.inner;
+        if inner.device.sched.is_inherited() {
+            self.stage = Stage::Done;
+            return Poll::Ready(Err(inner.refused(op, Refusal::Forked)));
+        }
         if matches!(self.stage, Stage::New) {
             self.stage = Stage::Done;
             if let Some(ticket) = inner.take(op) {
                 return Poll::Ready(Ok(Permit::new(stream, ticket)));
             }
-            match inner.acquire(op)? {
+            let begun = Instant::now();
+            let asked = match self.deadline {
+                None => inner.acquire(op)?,
+                Some(deadline) => {
+                    inner.acquire_within(op, Some(deadline.saturating_duration_since(begun)))?
+                }
+            };
+            match asked {
                 Ok(ticket) => return Poll::Ready(Ok(Permit::new(stream, ticket))),
-                Err(key) => self.stage = Stage::Waits(key),
+                Err(key) => self.stage = Stage::Waits { key, begun },
             }
         }
-        let Stage::Waits(key) = self.stage else {
+        let Stage::Waits { key, begun } = self.stage else {
             return Poll::Pending; // polled after its end
         };
-        let Some(result) = inner.device.sched.poll(key, waker) else { return Poll::Pending };
+        let Some(result) = inner.device.sched.poll(key, waker) else {
+            let now = Instant::now();
+            if self.deadline.is_none_or(|deadline| now < deadline) {
+                return Poll::Pending;
+            }
+            self.stage = Stage::Done;
+            inner.device.sched.cancel(key);
+            let why = Refusal::TimedOut { waited: now.saturating_duration_since(begun) };
+            return Poll::Ready(Err(inner.refused(op, why)));
+        };
         self.stage = Stage::Done;
         Poll::Ready(match result {
             Ok((granted, node)) => Ok(Permit::new(stream, inner.granted(op, granted, node))),
@@ -74,9 +106,11 @@ impl<'a> Future for Acquire<'a> {
 
 impl Drop for Acquire<'_> {
     fn drop(&mut self) {
-        if let Stage::Waits(key) = self.stage {
-            self.stream.inner.device.sched.cancel(key);
-            self.stream.inner.device.call();
+        let sched = &self.stream.inner.device.sched;
+        if let Stage::Waits { key, .. } = self.stage
+            && !sched.is_inherited()
+        {
+            sched.cancel(key);
         }
     }
 }
@@ -98,24 +132,21 @@ thread_local! {
 pub(crate) fn block(
     stream: &Stream,
     op: Op,
-    timeout: Option<Duration>,
+    deadline: Option<Instant>,
 ) -> Result<Permit<'_>, AcquireError> {
-    let mut acquire = Acquire::new(stream, op);
+    let mut acquire = Acquire { deadline, ..Acquire::new(stream, op) };
     // While the thread ends it has no waker any more.
     let waker = WAKER.try_with(Waker::clone);
     let waker = waker.unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))));
     if let Poll::Ready(result) = acquire.poll_with(&waker) {
         return result;
     }
-    let start = Instant::now();
     loop {
-        match timeout.map(|timeout| timeout.saturating_sub(start.elapsed())) {
+        match deadline {
             None => thread::park(),
-            Some(Duration::ZERO) => {
-                let waited = start.elapsed();
-                return Err(stream.inner.refused(op, Refusal::TimedOut { waited }));
+            Some(deadline) => {
+                thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
             }
-            Some(rest) => thread::park_timeout(rest),
         }
         if let Poll::Ready(result) = acquire.poll_with(&waker) {
             return result;

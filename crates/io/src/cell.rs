@@ -8,8 +8,13 @@
 //!
 //! 1. A token is in the tree, in a lease, or used; each exchange moves it from one to the other.
 //! 2. A lease is given out under the device's lock, into a cell that is in the device's list of leased cells.
+//!    What is swept is given back to the tree, under the same lock.
 //! 3. The count of a cell is written by its thread only, until the cell is retired; what is read is at most
 //!    as old as the last operation that the reader knows of.
+//!
+//! # Tests
+//!
+//! `src/tests/loom_cell.rs`.
 
 use crate::{
     op::{Kind, Op},
@@ -33,6 +38,17 @@ pub(crate) struct Cell {
     leases: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
     ops: [AtomicU64; 2],
+    /// In which of the device's lists it is; under the device's lock.
+    lists: AtomicU64,
+}
+
+/// A list of cells that a device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    /// Those with leases.
+    Leased = 1,
+    /// Those that only count.
+    Free = 2,
 }
 
 /// What came of taking from a lease.
@@ -124,6 +140,29 @@ impl Cell {
         }
         let narrow = |part: u64| u32::try_from(part).unwrap_or(u32::MAX);
         Lease { ops: narrow(word >> OPS), bytes: narrow(word & BYTES) }
+    }
+
+    /// As [`sweep`](Self::sweep), but what only counts goes on to.
+    pub(crate) fn sweep_lease(&self, direction: Direction) -> Lease {
+        // Ordering: Relaxed: the device's lock is held, under which alone that changes.
+        let is_free = self.leases[direction as usize].load(Ordering::Relaxed) & FREE != 0;
+        if is_free { Lease::default() } else { self.sweep(direction) }
+    }
+
+    /// Notes that it is in a list; returns whether it was not. Under the device's lock.
+    pub(crate) fn list(&self, list: List) -> bool {
+        let lists = self.lists.load(Ordering::Relaxed);
+        // Ordering: Relaxed: the device's lock is held.
+        self.lists.store(lists | list as u64, Ordering::Relaxed);
+        lists & list as u64 == 0
+    }
+
+    /// Notes that it is not in a list; returns whether it was. Under the device's lock.
+    pub(crate) fn unlist(&self, list: List) -> bool {
+        let lists = self.lists.load(Ordering::Relaxed);
+        // Ordering: Relaxed: the device's lock is held.
+        self.lists.store(lists & !(list as u64), Ordering::Relaxed);
+        lists & list as u64 != 0
     }
 
     /// Returns what it has counted.

@@ -11,16 +11,22 @@ use fief_core::{Cgroup, Controller, Css, CssRef, Task};
 use crate::{
     cost::CostModel,
     css::IoCss,
+    device_stats::DeviceStats,
     error::{DeviceError, StreamError},
+    latency::{self, Governor},
     node::Node,
     sched::Sched,
     shared::Shared,
     stream::Stream,
     subsystem::Io,
     sync::{Arc, Weak},
+    time::nanos,
     trace,
     tree::{IoTree, TreeSettings},
 };
+
+/// The longest latency target.
+const LATENCY_MOST: Duration = Duration::from_secs(10);
 
 /// A named capacity that groups share: a disk, a mount, a network, a bucket.
 ///
@@ -49,6 +55,8 @@ pub struct DeviceBuilder {
     depth: Option<u32>,
     max_cost: Option<Duration>,
     quantum: Option<u64>,
+    latency: Option<Duration>,
+    patience: Option<Duration>,
 }
 
 impl Device {
@@ -61,6 +69,8 @@ impl Device {
             depth: None,
             max_cost: None,
             quantum: None,
+            latency: None,
+            patience: None,
         }
     }
 
@@ -105,6 +115,25 @@ impl Device {
         Stream::at(self, css)
     }
 
+    /// Returns how it is doing.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the device's lock, and looks at all that is in flight.
+    #[must_use]
+    pub fn stats(&self) -> DeviceStats {
+        self.inner.sched.stats()
+    }
+
+    /// Sets how many operations may be in flight from now on; see [`DeviceBuilder::depth`]. `None` is any number, or 64
+    /// with a [latency target](DeviceBuilder::latency_target).
+    ///
+    /// Who waits goes on at once if there is room now. If it is less than what is in flight, nobody goes on until enough
+    /// have ended. Operations that began while any number could be in flight are not counted.
+    pub fn set_depth(&self, depth: Option<NonZeroU32>) {
+        self.inner.sched.set_depth(depth);
+    }
+
     /// Removes the device: who waits is refused, what runs is no longer counted when it ends, and its lines in
     /// control files are gone.
     pub fn remove(&self) {
@@ -147,6 +176,24 @@ impl DeviceBuilder {
         Self { quantum: Some(bytes), ..self }
     }
 
+    /// Sets a latency that nine of ten operations are to keep to, from grant to end, 1 ns to 10 s: while they do not, fewer
+    /// are let in flight, down to one; never more than the [depth](Self::depth), or than 64 if none is set.
+    /// Default: none.
+    ///
+    /// Looked at every 20 ms, or two targets, if 16 operations have ended; the depth falls to 0.7 of what it was once
+    /// the target was missed for 100 ms, and grows by one while nine of ten take less than 0.75 of it and others
+    /// wait. A group may have [a target of its own](crate::IoCss::set_latency).
+    #[doc(alias = "wbt_lat_usec")]
+    pub fn latency_target(self, latency: Duration) -> Self {
+        Self { latency: Some(latency), ..self }
+    }
+
+    /// Sets after what time an operation in flight is overdue, and a waiter that could go on forgotten: both are only
+    /// [counted](DeviceStats). More than nothing. Default: 10 s.
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
     /// Makes the device known to the controller.
     ///
     /// # Errors
@@ -156,7 +203,7 @@ impl DeviceBuilder {
         let settings = self.check()?;
         let shared = io.subsystem().shared();
         let inner = Arc::new(DeviceInner {
-            sched: Sched::new(IoTree::new(settings), shared.time.clone()),
+            sched: self.sched(settings, shared),
             shared: Arc::downgrade(shared),
             cost: self.cost,
             name: self.name,
@@ -169,6 +216,23 @@ impl DeviceBuilder {
         drop(devices);
         trace::event!("device_registered", device = %inner.name);
         Ok(Device { inner, controller: io.clone() })
+    }
+
+    fn sched(&self, settings: TreeSettings, shared: &Arc<Shared>) -> Sched {
+        let governor =
+            settings.depth().map(|_| Governor::new(self.latency.map(nanos), settings.depth()));
+        let weak = Arc::downgrade(shared);
+        let alarm = move |delay| {
+            if let Some(shared) = weak.upgrade() {
+                shared.call(Some(delay));
+            }
+        };
+        let sched =
+            Sched::new(IoTree::new(settings), governor, shared.time.clone(), Box::new(alarm));
+        if let Some(patience) = self.patience {
+            sched.set_patience(nanos(patience));
+        }
+        sched
     }
 
     fn check(&self) -> Result<TreeSettings, DeviceError> {
@@ -198,6 +262,19 @@ impl DeviceBuilder {
         if let Some(quantum) = self.quantum {
             let checked = settings.with_quantum(quantum);
             settings = checked.map_err(|_| refuse("quantum", quantum, "see TreeSettings"))?;
+        }
+        if self.patience.is_some_and(|patience| patience.is_zero()) {
+            return Err(refuse("patience", 0, "more than nothing"));
+        }
+        if let Some(latency) = self.latency {
+            if latency.is_zero() || latency > LATENCY_MOST {
+                return Err(refuse(
+                    "latency target in nanoseconds",
+                    nanos(latency),
+                    "1 ns to 10 s",
+                ));
+            }
+            settings = settings.with_depth(Some(settings.depth().unwrap_or(latency::DEPTH)));
         }
         Ok(settings)
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fief_core::{CreateTaskError, Limit};
 
+pub use crate::refusal::Refusal;
 use crate::{
     op::Op,
     tree::{Dimension, RATE_MAX, WEIGHT_MAX, WEIGHT_MIN},
@@ -22,36 +23,6 @@ pub struct AcquireError {
     pub op: Op,
     /// What was in the way.
     pub why: Refusal,
-}
-
-/// What was in the way of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// It would have to wait.
-    #[error("it would have to wait")]
-    WouldBlock {
-        /// When it makes sense to ask again, if that is known: unless others come first.
-        retry_in: Option<Duration>,
-    },
-    /// Its turn did not come in time.
-    #[error("its turn did not come within {waited:?}")]
-    TimedOut {
-        /// How long it waited.
-        waited: Duration,
-    },
-    /// The group was removed.
-    #[error("the group was removed")]
-    Removed,
-    /// The group was killed while it waited.
-    #[error("the group was killed while it waited")]
-    Killed,
-    /// The device was removed.
-    #[error("the device was removed")]
-    DeviceGone,
-    /// This process is the child of a fork.
-    #[error("the io controller is of the process that was forked")]
-    Forked,
 }
 
 /// Why there is no [`Stream`](crate::Stream).

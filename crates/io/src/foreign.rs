@@ -1,17 +1,23 @@
 //! What the scheduler takes from the registry: `fief_core`'s, or in a model of loom's no more than the names.
 
 #[cfg(loom)]
-pub(crate) use self::names::{Clock, CssRef, IoCss, Stalls, WeakCss};
+pub(crate) use self::names::{Clock, CssRef, DeviceInner, IoCss, Stalls, WeakCss};
 
 #[cfg(not(loom))]
 pub(crate) use {
-    crate::{css::IoCss, pressure::Stalls},
+    crate::{css::IoCss, device::DeviceInner, pressure::Stalls},
     fief_core::{Clock, CssRef, WeakCss},
 };
 
 #[cfg(loom)]
 mod names {
     use std::{marker::PhantomData, time::Duration};
+
+    use crate::sched::Sched;
+
+    pub(crate) struct DeviceInner {
+        pub(crate) sched: Sched,
+    }
 
     #[derive(Clone)]
     pub(crate) struct WeakCss<S>(PhantomData<S>);

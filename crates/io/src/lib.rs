@@ -35,10 +35,10 @@ mod limited;
 mod tower;
 #[cfg(not(loom))]
 mod shared;
-#[cfg(not(loom))]
 mod node;
-#[cfg(not(loom))]
 mod sched;
+mod latency;
+mod device_stats;
 #[cfg(not(loom))]
 mod table;
 #[cfg(not(loom))]
@@ -47,12 +47,10 @@ mod ticker;
 mod cost;
 #[cfg(not(loom))]
 mod error;
-#[cfg(not(loom))]
 mod caught;
-#[cfg(not(loom))]
 mod foreign;
-#[cfg(not(loom))]
 mod time;
+mod refusal;
 mod op;
 mod cell;
 mod sync;
@@ -66,6 +64,7 @@ pub use crate::{
     cost::{CostModel, OpCost},
     css::IoCss,
     device::{Device, DeviceBuilder},
+    device_stats::DeviceStats,
     error::{AcquireError, DeviceError, Refusal, SetError, StreamError, UnknownDeviceError},
     limited::Limited,
     op::Op,

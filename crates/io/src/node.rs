@@ -12,8 +12,7 @@ use std::fmt;
 
 use crate::{
     cell::{Cell, Counts},
-    device::DeviceInner,
-    foreign::{CssRef, IoCss, Stalls, WeakCss},
+    foreign::{CssRef, DeviceInner, IoCss, Stalls, WeakCss},
     op::{Kind, Op},
     sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak},
     tree::NodeId,
@@ -35,8 +34,8 @@ pub(crate) struct Node {
     /// The latency that its group is to have there, in nanoseconds; 0 for none.
     pub(crate) target: AtomicU64,
     figures: [AtomicU64; Figure::COUNT],
-    /// Who answers for it, once it is retired.
-    heir: OnceLock<Arc<Node>>,
+    /// Whether the one above answers for it: its group is gone.
+    is_retired: OnceLock<()>,
 }
 
 #[derive(Default)]
@@ -98,7 +97,7 @@ impl Node {
             stalls,
             target: AtomicU64::new(0),
             figures: [const { AtomicU64::new(0) }; Figure::COUNT],
-            heir: OnceLock::new(),
+            is_retired: OnceLock::new(),
         })
     }
 
@@ -135,10 +134,10 @@ impl Node {
 
     /// Leaves what it counted to the node above; under the device's lock.
     pub(crate) fn retire(&self) {
-        let Some(heir) = self.above.as_ref() else { return };
-        if self.heir.set(Arc::clone(heir)).is_err() {
+        if self.is_retired.set(()).is_err() || self.above.is_none() {
             return;
         }
+        let heir = self.answering();
         let cells = std::mem::take(&mut *self.cells.lock());
         let mut theirs = heir.cells.lock();
         theirs.live.extend(cells.live);
@@ -175,10 +174,27 @@ impl Node {
 
     fn answering(&self) -> &Self {
         let mut node = self;
-        while let Some(heir) = node.heir.get() {
-            node = heir;
+        while let (true, Some(above)) = (node.is_retired(), node.above.as_deref()) {
+            node = above;
         }
         node
+    }
+
+    /// Returns whether its group is gone; exact under the device's lock.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.get().is_some()
+    }
+
+    /// Returns the place in the tree where what was charged for it is still charged.
+    pub(crate) fn answering_id(&self) -> NodeId {
+        self.answering().id
+    }
+
+    /// Returns the latency that its group, or the next one above that has one, is to have; and whose that is.
+    pub(crate) fn target(&self) -> Option<(u64, u64)> {
+        // Ordering: Relaxed: the word says all there is to know.
+        let own = |node: &Self| (node.key, node.target.load(Ordering::Relaxed));
+        self.levels().map(own).find(|(_, target)| *target != 0)
     }
 
     /// Adds to a figure, or takes from it what wraps around; under the device's lock.
@@ -249,5 +265,15 @@ fn change(figure: &AtomicU64, more: u64) {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("key", &self.key).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Node {
+    /// Lets go of those above one by one: groups may be nested deeper than a stack is.
+    fn drop(&mut self) {
+        let mut above = self.above.take();
+        while let Some(mut node) = above.and_then(Arc::into_inner) {
+            above = node.above.take();
+        }
     }
 }

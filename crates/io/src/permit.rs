@@ -71,6 +71,9 @@ impl Ticket {
 
     /// Gives back what was not used, and the place in flight.
     fn end(&mut self, stream: &Stream, actual: u64) {
+        if stream.inner.device.sched.is_inherited() {
+            return; // it is the parent's
+        }
         let rest = self.op.bytes.saturating_sub(actual);
         if rest > 0 {
             self.refund(stream, rest);

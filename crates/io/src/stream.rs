@@ -1,6 +1,9 @@
 //! Streams: by which operations are asked for, and are charged to a group.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use fief_core::{CssRef, Task, TaskId};
 
@@ -14,7 +17,7 @@ use crate::{
     permit::{OwnedPermit, Permit, Ticket},
     sched::{Asked, Granted, Wish},
     shared::Shared,
-    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering},
+    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak},
     table,
     tree::{FlowId, Request},
 };
@@ -45,6 +48,8 @@ pub(crate) struct StreamInner {
 struct Place {
     css: CssRef<IoCss>,
     node: Arc<Node>,
+    /// Where it was before, for what was granted there and is given back.
+    former: Vec<Weak<Node>>,
     /// Where the operation before ended.
     cursor: Option<u64>,
 }
@@ -90,13 +95,16 @@ impl Stream {
         css: CssRef<IoCss>,
         follows: Option<TaskId>,
     ) -> Result<Self, StreamError> {
+        if device.inner.sched.is_gone() {
+            return Err(StreamError::DeviceGone { device: device.name().to_owned() });
+        }
         let removed =
             || StreamError::Removed { cgroup: css.path(), device: device.name().to_owned() };
         let node = device.inner.node(&css).ok_or_else(removed)?;
         let flow = device.inner.sched.open(&node).ok_or_else(removed)?;
         let inner = Arc::new(StreamInner {
             key: AtomicU64::new(node.key),
-            place: Mutex::new(Place { css, node, cursor: None }),
+            place: Mutex::new(Place { css, node, former: Vec::new(), cursor: None }),
             flow,
             device: Arc::clone(&device.inner),
             shared: Arc::clone(device.controller.subsystem().shared()),
@@ -171,9 +179,19 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`Refusal::TimedOut`], and as [`acquire`](Self::acquire).
+    /// As [`acquire_until`](Self::acquire_until).
     pub fn acquire_timeout(&self, op: Op, timeout: Duration) -> Result<Permit<'_>, AcquireError> {
-        acquire::block(self, op, Some(timeout))
+        acquire::block(self, op, Instant::now().checked_add(timeout))
+    }
+
+    /// Waits on this thread for an operation's turn, until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::WouldBlock`] at once, if a limit lets nothing through before that: with the time after which it does.
+    /// [`Refusal::TimedOut`], and as [`acquire`](Self::acquire).
+    pub fn acquire_until(&self, op: Op, deadline: Instant) -> Result<Permit<'_>, AcquireError> {
+        acquire::block(self, op, Some(deadline))
     }
 
     /// Charges an operation that cannot wait, whatever the limits say: they go into debt, which is paid before anything
@@ -214,17 +232,22 @@ impl StreamInner {
 
     /// Asks, or waits; the number is that of the waiter.
     pub(crate) fn acquire(&self, op: Op) -> Result<Result<Ticket, usize>, AcquireError> {
-        let asked = self.try_wish(op, |wish| {
-            match self.device.sched.acquire(wish, table::cell(wish.node).as_ref()) {
+        self.acquire_within(op, None)
+    }
+
+    /// As [`acquire`](Self::acquire), but does not wait if that would surely take longer than `most`.
+    pub(crate) fn acquire_within(
+        &self,
+        op: Op,
+        most: Option<Duration>,
+    ) -> Result<Result<Ticket, usize>, AcquireError> {
+        self.try_wish(op, |wish| {
+            match self.device.sched.acquire(wish, table::cell(wish.node).as_ref(), most) {
                 Asked::Granted(granted) => Ok(Ok(self.ticket(&wish, granted))),
                 Asked::Queued(key) => Ok(Err(key)),
                 Asked::Refused(why) => Err(why),
             }
-        })?;
-        if asked.is_err() {
-            self.device.call();
-        }
-        Ok(asked)
+        })
     }
 
     /// Returns what a waiter was granted.
@@ -258,8 +281,8 @@ impl StreamInner {
             let request = Request::new(op.direction(), op.bytes, cost);
             let wish = Wish { node: &node, flow: self.flow, op, request };
             match ask(wish) {
-                // Ordering: Relaxed: only to look again.
-                Err(Refusal::Removed) if self.key.load(Ordering::Relaxed) != node.key => {}
+                // By its lock: who moves it holds that until all is moved.
+                Err(Refusal::Removed) if self.place.lock().node.key != node.key => {}
                 Err(why) => return Err(self.refused(op, why)),
                 Ok(what) => return Ok(what),
             }
@@ -276,10 +299,13 @@ impl StreamInner {
         (Arc::clone(&place.node), cost)
     }
 
-    /// Returns the node where it is, if that has this key.
+    /// Returns the node where it is or was, if that has this key.
     pub(crate) fn node(&self, key: u64) -> Option<Arc<Node>> {
-        let node = Arc::clone(&self.place.lock().node);
-        (node.key == key).then_some(node)
+        let place = self.place.lock();
+        if place.node.key == key {
+            return Some(Arc::clone(&place.node));
+        }
+        place.former.iter().filter_map(Weak::upgrade).find(|node| node.key == key)
     }
 
     pub(crate) fn flow(&self) -> FlowId {
@@ -300,8 +326,10 @@ impl StreamInner {
         }
         // Ordering: Relaxed: see `take`.
         self.key.store(node.key, Ordering::Relaxed);
-        let former =
-            (std::mem::replace(&mut place.css, css), std::mem::replace(&mut place.node, node));
+        let former = std::mem::replace(&mut place.node, node);
+        place.former.retain(|node| node.strong_count() > 0);
+        place.former.push(Arc::downgrade(&former));
+        let former = (std::mem::replace(&mut place.css, css), former);
         drop(place);
         drop(former);
     }

@@ -71,6 +71,9 @@ fn place(key: u64) -> usize {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.node.device.sched.fold(&self.cell, &self.node);
+        let sched = &self.node.device.sched;
+        if !sched.is_inherited() {
+            sched.fold(&self.cell, &self.node);
+        }
     }
 }
