@@ -18,7 +18,7 @@ use crate::{
 #[doc(alias = "blkcg")]
 pub struct IoCss {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) own: OnceLock<WeakCss<IoCss>>,
+    pub(crate) own: OnceLock<WeakCss<Self>>,
     places: Mutex<Option<Places>>,
     /// The time lost by waiting.
     pub(crate) stalls: Arc<Stalls>,

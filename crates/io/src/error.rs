@@ -128,9 +128,9 @@ pub enum SetError {
         /// What was asked for, a second.
         min: u64,
         /// What that would be with the siblings, a second.
-        sum: u128,
+        sum: u64,
         /// The group whose limit or reservation that exceeds: itself, or the one above.
-        above: String,
+        above: Box<str>,
         /// What that is.
         most: Limit,
     },
@@ -148,7 +148,7 @@ pub enum SetError {
         /// What was asked for, a second.
         min: u64,
         /// What is reserved below, a second.
-        sum: u128,
+        sum: u64,
     },
     /// A latency is out of range.
     #[error("io.latency of {cgroup} on {device}: {target:?} is not from 1us to 10s")]

@@ -268,9 +268,11 @@ impl IoCss {
             TreeError::Min { what, min, sum, above, most, .. } => {
                 let parent = node.above.as_ref().filter(|parent| parent.id == above);
                 let above = parent.map_or_else(|| cgroup.clone(), |parent| parent.path());
+                let (sum, above) = (whole(sum), above.into());
                 SetError::Min { cgroup, device, what, min, sum, above, most }
             }
             TreeError::MinBelow { what, min, sum, .. } => {
+                let sum = whole(sum);
                 SetError::MinBelow { cgroup, device, what, min, sum }
             }
             TreeError::Root { .. } => SetError::Root { cgroup, file },
@@ -290,4 +292,9 @@ impl IoCss {
 fn pump(node: &Node) {
     node.device.sched.pump_now();
     node.device.call();
+}
+
+/// Returns a sum of rates, or the most there is.
+fn whole(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }

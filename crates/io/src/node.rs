@@ -24,11 +24,11 @@ pub(crate) struct Node {
     pub(crate) key: u64,
     pub(crate) id: NodeId,
     pub(crate) device: Arc<DeviceInner>,
-    pub(crate) above: Option<Arc<Node>>,
+    pub(crate) above: Option<Arc<Self>>,
     css: WeakCss<IoCss>,
     cells: Mutex<Cells>,
     /// Those of groups below, which keep this one.
-    below: Mutex<Vec<Weak<Node>>>,
+    below: Mutex<Vec<Weak<Self>>>,
     /// The pressure of its group.
     stalls: Arc<Stalls>,
     /// The latency that its group is to have there, in nanoseconds; 0 for none.

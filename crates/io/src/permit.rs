@@ -1,6 +1,6 @@
 //! Permits: operations that were admitted.
 
-use std::{fmt, mem, time::Duration};
+use std::{fmt, time::Duration};
 
 use crate::{
     node::Node,
@@ -118,8 +118,7 @@ impl<'a> Permit<'a> {
     ///
     /// More than was asked for is taken as that.
     pub fn done(mut self, actual: u64) {
-        self.ticket.end(self.stream, actual);
-        mem::forget(self);
+        self.ticket.end(self.stream, actual); // its drop has nothing more to do
     }
 
     /// Returns how long it waited: what is not the operation's own time.
@@ -131,9 +130,7 @@ impl<'a> Permit<'a> {
     /// Makes it keep its stream.
     pub fn into_owned(mut self) -> OwnedPermit {
         let (key, op, slow) = (self.ticket.key, self.ticket.op, self.ticket.slow.take());
-        let stream = self.stream;
-        mem::forget(self);
-        stream.own(Ticket { key, op, slow })
+        self.stream.own(Ticket { key, op, slow })
     }
 }
 
@@ -153,8 +150,7 @@ impl OwnedPermit {
 
     /// As [`Permit::done`].
     pub fn done(mut self, actual: u64) {
-        self.ticket.end(&self.stream, actual);
-        self.ticket.op.bytes = 0; // its drop has nothing more to do
+        self.ticket.end(&self.stream, actual); // its drop has nothing more to do
     }
 
     /// As [`Permit::waited`].
