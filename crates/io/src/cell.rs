@@ -14,7 +14,7 @@
 //!
 //! # Tests
 //!
-//! `src/tests/loom_cell.rs`.
+//! `tests/stress.rs`, `tests/model.rs`.
 
 use crate::{
     op::{Kind, Op},

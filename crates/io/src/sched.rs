@@ -20,7 +20,7 @@
 //!
 //! # Tests
 //!
-//! `src/tests/loom_wait.rs`, `tests/waiting.rs`, `tests/model.rs`, `tests/stress.rs`.
+//! `tests/waiting.rs`, `tests/model.rs`, `tests/stress.rs`.
 
 use std::{fmt, mem, num::NonZeroU32, task::Waker, time::Duration};
 
