@@ -1,3 +1,5 @@
+//! The depth follows the target, and nothing else moves it.
+
 use super::*;
 
 const MILLI: u64 = 1_000_000;
