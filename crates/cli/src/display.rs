@@ -259,7 +259,7 @@ impl fmt::Display for Whereabouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rebinds = HumanCount(self.rebinds).to_string();
         let tree = self.tree.as_deref().unwrap_or("no tree");
-        write!(f, "{:10} {rebinds:>9} rebinds      now in {tree}", "three")
+        write!(f, "{:10} {rebinds:>9} rebinds      now in {tree}", "four")
     }
 }
 
@@ -267,8 +267,8 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "queries, inflight, memory and cpu bound to by-tenant, with {} tasks\n\
-             {:9}at work in its {} groups, in {:.1} ms",
+            "queries, inflight, memory, cpu and io bound to by-tenant, with {}\n\
+             {:9}tasks at work in its {} groups, in {:.1} ms",
             self.tasks,
             "",
             self.groups,

@@ -13,15 +13,18 @@ use crate::{
         Ended,
         agent::Service,
         cpu::{Charged, weight},
+        io,
         mover::Moves,
         sample::{Latencies, Op, SAMPLE_EVERY},
         stage::{ByTenant, Stage, Who},
         tally::Tally,
         tree::USERS,
     },
+    workload::disk::COPIERS,
 };
 
 mod cpu;
+mod disk;
 mod memory;
 mod moves;
 mod verdict;
@@ -37,6 +40,7 @@ pub(crate) struct Outcome {
     pub(crate) moves: Moves,
     pub(crate) service: Service,
     pub(crate) charged: Charged,
+    pub(crate) disk: io::Done,
 }
 
 /// Says what is about to run.
@@ -48,6 +52,7 @@ pub(crate) fn intro(stage: &Stage) -> String {
     let last = USERS - 1;
     let cpus = stage.cpus;
     let [api, analytics, backup] = Who::ALL.map(weight);
+    let (depth, disk) = (io::DEPTH, io::weight(Who::Api));
     let (all, most) = (HumanBytes(stage.budget.all), HumanBytes(stage.budget.analytics));
     format!(
         "\
@@ -73,6 +78,9 @@ A fourth, cpu, says whose turn it is: all that is computed is a job of a group,
 and runs on one of {cpus} CPUs. api weighs {api} and may be ahead of its turn; the
 others weigh {analytics} and {backup}. Within analytics two reports always want more CPU
 than they get, and one weighs four times as much as the other, in turn.
+The fifth, io, says who may use the disk, on which {depth} operations run at a time: a
+thread of api reads a block of 4 KiB now and then, and {COPIERS} of backup read and
+write 1 MiB as fast as they can. There api weighs {disk}, and backup 100 or less.
 Each operation takes references to css on one thread, and another thread drops
 them. At the start the controllers are in no tree.
 
@@ -83,6 +91,9 @@ them. At the start the controllers are in no tree.
               analytics is lowered and raised again, every second.
   weighed     From then on requests go ahead of queries and files, which share
               by weight. The reports' weights change places, again and again.
+  asked       From then on the disk is asked for; before, nobody asks. What
+              backup may read and write in a second, and its weight there,
+              change all the time.
   rebound     All but memory go from by-tenant to by-plan and back, all the
               time, as one, while groups come and go, always in both trees at
               once.
@@ -107,7 +118,7 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
     };
     let clock = stage.clock().as_nanos();
     format!(
-        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n{}\n{}\n\
+        "\nThe tenants, after {took:.1} s{early}:\n\n{}\n{}\n{}\n\n{}\n{}\n{}\n\
          Operations on one reference, in nanoseconds. One in {SAMPLE_EVERY} was timed; the {clock} ns that\n\
          reading the clock takes are taken off. The last two rows are yardsticks, timed\n\
          at the same moments on the same threads: what is slow there too is the machine.\n\n{}\n{}",
@@ -116,6 +127,7 @@ pub(crate) fn tables(stage: &Stage, outcome: &Outcome) -> String {
         notices(stage, &outcome.service),
         memory::section(stage),
         cpu::section(stage, &outcome.charged),
+        disk::section(stage, &outcome.disk),
         indented(&latencies(outcome)),
         moves::section(stage, &outcome.moves),
     )

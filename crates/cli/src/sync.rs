@@ -4,7 +4,7 @@
 //! display while they move, and exactly only after the threads that wrote them were joined.
 
 pub(crate) use std::{
-    sync::{Arc, Condvar},
+    sync::{Arc, Condvar, OnceLock},
     thread,
 };
 

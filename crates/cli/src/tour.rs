@@ -34,6 +34,7 @@ pub(crate) mod inflight;
 pub(crate) mod memory;
 pub(crate) mod bench;
 pub(crate) mod cpu;
+pub(crate) mod io;
 pub(crate) mod pair;
 pub(crate) mod tree;
 pub(crate) mod audit;
@@ -146,6 +147,7 @@ fn perform(
     let ended = run?;
     stage.buffers.clear();
     let charged = cpu::close(stage)?;
+    let disk = io::close(stage)?;
     audit::finish(stage, &mut moves)?;
     let service = agent::retire(stage, agents, PATIENCE)?;
     for who in Who::ALL {
@@ -154,7 +156,7 @@ fn perform(
         }
     }
     stage.trees.registry.wait_reclaimed()?;
-    Ok(Outcome { ended, took, latencies, moves, service, charged })
+    Ok(Outcome { ended, took, latencies, moves, service, charged, disk })
 }
 
 /// What is due in a tour, at its time.
@@ -163,6 +165,7 @@ enum Due {
     Limit(memory::Turn),
     Kill(Kill),
     Favour,
+    Disk,
 }
 
 /// Everything that is due in a tour of `seconds`, in order.
@@ -170,8 +173,10 @@ fn agenda(seconds: u64) -> Vec<(Duration, Due)> {
     let kills = schedule::kills(seconds).map(|kill| (kill.at, Due::Kill(kill)));
     let turns = schedule::turns(seconds).map(|(at, turn)| (at, Due::Limit(turn)));
     let favours = schedule::favours(seconds).map(|at| (at, Due::Favour));
+    let disk = schedule::disk(seconds).map(|at| (at, Due::Disk));
     let bind = iter::once((schedule::bind(seconds), Due::Bind));
-    let mut agenda: Vec<(Duration, Due)> = bind.chain(kills).chain(turns).chain(favours).collect();
+    let limits = turns.chain(favours).chain(disk);
+    let mut agenda: Vec<(Duration, Due)> = bind.chain(kills).chain(limits).collect();
     agenda.sort_by_key(|(at, _)| *at);
     agenda
 }
@@ -201,6 +206,7 @@ fn conduct(
                 }
             }
             Some((_, Due::Favour)) => cpu::favour(stage)?,
+            Some((_, Due::Disk)) => io::turn(stage)?,
             Some((_, Due::Kill(kill))) => {
                 display.tell(&tree::kill(stage, kill.who, dropper)?, output);
             }
@@ -237,6 +243,7 @@ fn clear(stage: Stage) -> Result<Option<PathBuf>> {
     stage.inflight.unregister()?;
     stage.memory.unregister()?;
     stage.cpu.unregister()?;
+    stage.io.unregister()?;
     stage.trees.tenants.destroy()?;
     stage.trees.plans.destroy()?;
     stage.archive.end(stage.options.keep)

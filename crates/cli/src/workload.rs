@@ -7,6 +7,8 @@ pub(crate) mod backup;
 pub(crate) mod buffers;
 pub(crate) mod client;
 pub(crate) mod data;
+pub(crate) mod disk;
+pub(crate) mod drive;
 pub(crate) mod protocol;
 pub(crate) mod query;
 pub(crate) mod reports;

@@ -90,13 +90,18 @@ fn a_tour_does_its_work_and_every_check_holds() {
         "  ok      jobs = ended + cancelled ",
         "  ok      CPU at root = groups' + own ",
         "  ok      the favoured report's CPU ",
+        "  ok      disk bytes read = done ",
+        "  ok      disk bytes written = done ",
+        "  ok      disk operations waiting        0\n",
         "cpu         ",
         "  in one queue ",
         "  by weight ",
+        "  without control ",
+        "  with it ",
         "  ok      rebinds refused                0 of ",
         "  ok      css changed by a rebind        0 of ",
         "  ok      limits lost by a rebind        0 of ",
-        "memory and cpu bound to by-tenant, with ",
+        "memory, cpu and io bound to by-tenant, with ",
         "memory.max of /analytics: ",
         "/api killed: ",
         "/analytics killed: ",
@@ -314,6 +319,20 @@ fn cpu_is_shared_by_weight_and_all_jobs_come_to_an_end() {
     }
     assert!(figure(text, "The reports sales and returns read the table ") > 0, "{text}");
     assert!(figure(text, "40 and 10, changed places ") > 0, "{text}");
+}
+
+#[test]
+fn the_disk_is_asked_for_and_no_byte_is_lost() {
+    let output = run(&["--seconds", "3"]);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    for claim in ["disk bytes read = done ", "disk bytes written = done "] {
+        let (_, figures) = text.split_once(claim).expect("there is such a check");
+        assert!(!figures.trim_start().starts_with("0 "), "{text}");
+    }
+    assert!(text.contains(" operations were asked for, and waited "), "{text}");
+    // Limits and weights, by control files.
+    assert!(figure(text, "and its weight, changed ") >= 4, "{text}");
 }
 
 /// The names in `directory`.

@@ -49,7 +49,8 @@ fn phases(phases: &[Phase]) -> Table {
     table
 }
 
-fn micros(times: &Histogram<u64>, quantile: f64) -> String {
+/// A quantile of times in nanoseconds, in microseconds.
+pub(super) fn micros(times: &Histogram<u64>, quantile: f64) -> String {
     match times.is_empty() {
         true => "-".to_owned(),
         false => HumanCount(times.value_at_quantile(quantile) / 1000).to_string(),

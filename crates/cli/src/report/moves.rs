@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn section(stage: &Stage, moves: &Moves) -> String {
     let [rebind, quiet] = [Kind::Rebind, Kind::Quiet].map(|kind| stage.windows.summary(kind));
     format!(
-        "Three controllers went from one tree to the other {} times,\n{}.\n\n\
+        "Four controllers went from one tree to the other {} times,\n{}.\n\n\
          Lookups of a css for a task (Cache::css), in nanoseconds, by windows in which\n\
          the controllers were moved, and windows in between. Each was timed; windows\n\
          with fewer than {ENOUGH} are left out. The last columns are the median of the\n\

@@ -5,7 +5,10 @@ use std::fmt;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
-    report::{Outcome, verdict::cpu::CpuBooks},
+    report::{
+        Outcome,
+        verdict::{cpu::CpuBooks, disk::DiskBooks},
+    },
     tour::{
         Ended,
         stage::{Stage, Who},
@@ -13,6 +16,7 @@ use crate::{
 };
 
 mod cpu;
+mod disk;
 
 /// Everything that is compared, once all is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +97,7 @@ pub(crate) struct Books {
     victims: u64,
     victims_heard: u64,
     cpu: CpuBooks,
+    disk: DiskBooks,
 }
 
 /// Whether one invariant held.
@@ -110,8 +115,7 @@ impl Books {
         let sum = |count: fn(&crate::tour::tally::Tally) -> u64| {
             Who::ALL.into_iter().map(|who| count(&stage.tenant(who).tally)).sum()
         };
-        let stats = stage.trees.registry.stats();
-        let ledger = stage.queries.subsystem().ledger();
+        let (stats, ledger) = (stage.trees.registry.stats(), stage.queries.subsystem().ledger());
         let (root, holder) = (stage.queries.root(), stage.inflight.root());
         let memory = stage.memory.root();
         let events = memory.as_ref().map(|css| css.stats().events).unwrap_or_default();
@@ -175,6 +179,7 @@ impl Books {
             victims: events.oom_kill,
             victims_heard: sum(|tally| tally.victims.get()),
             cpu: CpuBooks::of(stage, &outcome.charged),
+            disk: DiskBooks::of(&outcome.disk),
         }
     }
 }
@@ -200,7 +205,7 @@ impl Books {
             Verdict::equal("refusals = kills + agents'", self.refusals, [self.kills, self.refused]),
             Verdict::zero("groups the agents left", self.groups_left),
             Verdict::equal("css made = freed + live roots", self.css_made, css)
-                .and(self.css_live == 4, "more than the roots' are live"),
+                .and(self.css_live == 5, "more than the roots' are live"),
             Verdict::equal("css freed = released", self.css_freed, [self.css_released])
                 .and(self.states_made == self.states_released + 2, "some did not hear it")
                 .and(self.states_made == self.states_freed + 2, "some states were not dropped"),
@@ -241,6 +246,9 @@ impl Books {
             self.cpu.jobs(),
             self.cpu.usage(),
             self.cpu.shares(),
+            self.disk.read(),
+            self.disk.written(),
+            self.disk.left(),
             Verdict::zero("panics in the controllers", self.panics),
         ]
     }
@@ -317,9 +325,9 @@ mod tests {
         gone: 1,
         refusals: 3,
         kills: 2,
-        css_made: 16,
+        css_made: 17,
         css_freed: 12,
-        css_live: 4,
+        css_live: 5,
         css_released: 12,
         states_made: 10,
         states_released: 8,
@@ -357,6 +365,7 @@ mod tests {
         victims: 2,
         victims_heard: 2,
         cpu: cpu::tests::SOUND,
+        disk: disk::tests::SOUND,
     };
 
     fn broken(books: Books) -> Vec<&'static str> {
@@ -384,8 +393,8 @@ mod tests {
             (Books { agent_told: 5, ..SOUND }, "notices = removed + in use"),
             (Books { refusals: 2, ..SOUND }, "refusals = kills + agents'"),
             (Books { groups_left: 1, ..SOUND }, "groups the agents left"),
-            (Books { css_made: 17, ..SOUND }, "css made = freed + live roots"),
-            (Books { css_made: 17, css_live: 5, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_made: 18, ..SOUND }, "css made = freed + live roots"),
+            (Books { css_made: 18, css_live: 6, ..SOUND }, "css made = freed + live roots"),
             (Books { css_released: 11, ..SOUND }, "css freed = released"),
             (Books { states_released: 7, ..SOUND }, "css freed = released"),
             (Books { states_freed: 7, ..SOUND }, "css freed = released"),
@@ -417,6 +426,9 @@ mod tests {
         for (cpu, claim) in cpu::tests::broken() {
             assert_eq!(broken(Books { cpu, ..SOUND }), [claim], "{cpu:?}");
         }
+        for (disk, claim) in disk::tests::broken() {
+            assert_eq!(broken(Books { disk, ..SOUND }), [claim], "{disk:?}");
+        }
         for (books, claim) in cases {
             assert_eq!(broken(books), [claim], "{books:?}");
         }
@@ -430,9 +442,9 @@ mod tests {
         assert_eq!(lines[1], "  ok      groups made = removed + live   9 = 5 + 4 + 0");
         assert_eq!(lines[15], "  ok      wrong answers and files        0 of 5 compared");
 
-        let verdict = &Books { css_made: 17, css_live: 5, ..SOUND }.verdicts()[5];
+        let verdict = &Books { css_made: 18, css_live: 6, ..SOUND }.verdicts()[5];
         let line =
-            "  BROKEN  css made = freed + live roots  17 = 12 + 5; more than the roots' are live";
+            "  BROKEN  css made = freed + live roots  18 = 12 + 6; more than the roots' are live";
         assert_eq!(verdict.to_string(), line);
     }
 

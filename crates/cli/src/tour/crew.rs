@@ -20,6 +20,7 @@ use crate::{
         api::{self, Server},
         backup::Archivist,
         client::Client,
+        disk::{COPIERS, User},
     },
 };
 
@@ -112,6 +113,8 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             let client = self.spawn(format!("client-{index}"), move || client.run())?;
             self.clients.push(client);
         }
+        self.start_user(Who::Api, 0)?;
+        (0..COPIERS).try_for_each(|index| self.start_user(Who::Backup, index))?;
         let (moving, ending) = crossbeam_channel::bounded(0);
         self.moving = Some(moving);
         let events = self.events.clone();
@@ -137,6 +140,15 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         let work = move || Archivist::new(stage, index, batches)?.run();
         let worker = self.spawn(format!("backup-{index}"), work)?;
         self.workers.push((Who::Backup, worker));
+        Ok(())
+    }
+
+    /// Starts a thread that uses the disk.
+    fn start_user(&mut self, who: Who, index: u32) -> Result<()> {
+        let stage = self.stage;
+        let work = move || User::new(stage, who, index)?.run();
+        let user = self.spawn(format!("{}-disk-{index}", who.name()), work)?;
+        self.workers.push((who, user));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The thread that moves the controllers from one tree to the other and back, while all others work.
 //!
-//! One rebind moves three controllers in one publication. Before and after it the css of every group are
+//! One rebind moves four controllers in one publication. Before and after it the css of every group are
 //! compared: whatever stayed must show the same css under its counterpart, and nothing under itself;
 //! and the limits, read through control files, must be found there.
 
@@ -12,7 +12,7 @@ use fief_core::{Cgroup, CgroupId, CssId, Hierarchy, ReadFileError, State};
 use hdrhistogram::Histogram;
 
 use crate::tour::{
-    Event, cpu,
+    Event, cpu, io,
     lookup::Kind,
     pair::Pair,
     schedule::Act,
@@ -38,7 +38,7 @@ pub(crate) struct Moves {
 }
 
 /// What every group that was there at some moment shows, by the group's id in the tree by tenant.
-type Shown = BTreeMap<CgroupId, Option<[CssId; 3]>>;
+type Shown = BTreeMap<CgroupId, Option<[CssId; 4]>>;
 
 impl Moves {
     pub(crate) fn new() -> Self {
@@ -71,7 +71,7 @@ impl Moves {
         let before = shown(stage);
         let start = Instant::now();
         let result = stage.trees.registry.rebind(
-            &[&stage.queries, &stage.inflight, &stage.cpu],
+            &[&stage.queries, &stage.inflight, &stage.cpu, &stage.io],
             &target,
             &options,
         );
@@ -96,12 +96,12 @@ impl Moves {
     fn compare(&mut self, stage: &Stage, before: &Shown) {
         for (group, now) in shown(stage) {
             let Some(then) = before.get(&group) else { continue };
-            self.css_compared += 3;
+            self.css_compared += 4;
             self.css_changed += match (then, now) {
                 (Some(then), Some(now)) => {
                     then.iter().zip(now).filter(|(then, now)| *then != now).count() as u64
                 }
-                _ => 3,
+                _ => 4,
             };
         }
     }
@@ -154,14 +154,19 @@ impl Moves {
     }
 }
 
-/// Whether `group` has the weight of `who`.
+/// Whether `group` has the weights of `who`; that of `backup` on the disk changes all the time.
 fn is_weighed(group: &Cgroup, who: Who) -> bool {
-    match group.read("cpu.weight") {
-        Ok(text) => text.trim_end() == cpu::weight(who).to_string(),
+    let shows = |file, is_right: &dyn Fn(&str) -> bool| match group.read(file) {
+        Ok(text) => is_right(&text),
         // An agent was first.
         Err(ReadFileError::Removed { .. }) => true,
         Err(_) => false,
-    }
+    };
+    let of_disk = format!("{} {}", io::NAME, io::weight(who));
+    shows("cpu.weight", &|text| text.trim_end() == cpu::weight(who).to_string())
+        && shows("io.weight", &|text| {
+            who == Who::Backup || text.lines().any(|line| line == of_disk)
+        })
 }
 
 /// The tree where the controllers are not; `None` if they are bound nowhere.
@@ -171,7 +176,7 @@ fn other_tree(stage: &Stage) -> Option<Hierarchy> {
     Some(if current.id() == trees.plans.id() { trees.tenants.clone() } else { trees.plans.clone() })
 }
 
-/// Returns what every pair shows: the three controllers' css, as of one guard.
+/// Returns what every pair shows: the four controllers' css, as of one guard.
 fn shown(stage: &Stage) -> Shown {
     let pairs: Vec<Pair> = Who::ALL
         .iter()
@@ -182,7 +187,8 @@ fn shown(stage: &Stage) -> Shown {
     let of = |group: &Cgroup| {
         let queries = guard.css(&stage.queries, group)?.id();
         let inflight = guard.css(&stage.inflight, group)?.id();
-        Some([queries, inflight, guard.css(&stage.cpu, group)?.id()])
+        let cpu = guard.css(&stage.cpu, group)?.id();
+        Some([queries, inflight, cpu, guard.css(&stage.io, group)?.id()])
     };
     let css = |pair: &Pair| {
         let css = match (of(&pair.tenant), of(&pair.plan)) {
@@ -323,7 +329,7 @@ mod tests {
         assert_eq!(before.len(), 13);
         let mut moves = Moves::new();
         moves.compare(&stage, &before);
-        assert_eq!((moves.css_compared, moves.css_changed), (39, 0));
+        assert_eq!((moves.css_compared, moves.css_changed), (52, 0));
 
         // One group with a neighbour's css, and one that showed none.
         let ids: Vec<CgroupId> = before.keys().copied().collect();
@@ -331,7 +337,7 @@ mod tests {
         before.insert(ids[0], neighbours);
         before.insert(ids[2], None);
         moves.compare(&stage, &before);
-        assert_eq!(moves.css_changed, 6);
+        assert_eq!(moves.css_changed, 8);
     }
 
     #[test]

@@ -64,6 +64,14 @@ pub(crate) fn favours(seconds: u64) -> impl Iterator<Item = Duration> {
     (1..).map(move |number| from + each * number).take_while(move |at| *at < run)
 }
 
+/// When what tenant `backup` may do on the disk changes, in a tour of `seconds`: from the bind on, every half second or
+/// more often.
+pub(crate) fn disk(seconds: u64) -> impl Iterator<Item = Duration> {
+    let (from, run) = (bind(seconds), Duration::from_secs(seconds));
+    let each = (run / 20).min(Duration::from_millis(500));
+    (1..).map(move |number| from + each * number).take_while(move |at| *at < run)
+}
+
 /// How far apart the figures of a run are printed: a second, or more if the run is long.
 pub(crate) fn lines_apart(seconds: u64) -> Duration {
     Duration::from_secs(seconds.div_ceil(20).max(1))

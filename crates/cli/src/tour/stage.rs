@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 use fief_core::Controller;
 use fief_cpu::{Cpu, Pool};
+use fief_io::Io;
 use fief_memory::{Memory, ReclaimerGuard};
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         cpu::{Accounts, Phases},
         gate::Gate,
         inflight::InFlight,
+        io::Disk,
         lookup::Windows,
         memory::Budget,
         pair::Trees,
@@ -73,6 +75,8 @@ pub(crate) struct Stage {
     pub(crate) inflight: Controller<InFlight>,
     pub(crate) memory: Controller<Memory>,
     pub(crate) cpu: Controller<Cpu>,
+    pub(crate) io: Controller<Io>,
+    pub(crate) disk: Disk,
     /// How many jobs run at a time.
     pub(crate) cpus: usize,
     /// What runs the jobs of all members.
@@ -175,6 +179,8 @@ impl Stage {
         let cpus = thread::available_parallelism().map_or(1, NonZero::get);
         let cpu = trees.registry.register(Cpu::new())?;
         let pool = Pool::builder(&cpu).workers(cpus).start()?;
+        let io = trees.registry.register(Io::new())?;
+        let disk = Disk::new(&io)?;
         let tenants = ByTenant::<Tenant>::default();
         let buffers = Buffers::new(&tenants[Who::Backup as usize].tally);
         Ok(Self {
@@ -183,6 +189,8 @@ impl Stage {
             inflight,
             memory,
             cpu,
+            io,
+            disk,
             cpus,
             pool,
             accounts: Accounts::default(),

@@ -11,7 +11,7 @@ use crate::tour::{
     cpu,
     dropper::Batch,
     gate::Generation,
-    memory, operation,
+    io, memory, operation,
     pair::Pair,
     stage::{Stage, Who},
 };
@@ -59,6 +59,7 @@ pub(crate) fn open(stage: &Stage, who: Who) -> Result<()> {
     set_limit(&group, who)?;
     memory::settle(stage, who, &group)?;
     cpu::settle(stage, who, &group)?;
+    io::settle(&group, who)?;
     let users = match who {
         Who::Api => 0..USERS,
         Who::Analytics | Who::Backup => 0..0,
@@ -98,15 +99,18 @@ pub(crate) fn bind(stage: &Stage) -> Result<Bound> {
     let tops = stage.tops.lock();
     memory::limit_all(stage)?;
     let start = Instant::now();
-    stage.trees.tenants.remount(&[&stage.queries, &stage.inflight, &stage.memory, &stage.cpu])?;
+    let Stage { queries, inflight, memory, cpu, io, .. } = stage;
+    stage.trees.tenants.remount(&[queries, inflight, memory, cpu, io])?;
     let took = start.elapsed();
     for who in Who::ALL {
         if let Some(generation) = stage.tenant(who).gate.generation() {
             set_limit(&generation.group, who)?;
             memory::settle(stage, who, &generation.group)?;
             cpu::settle(stage, who, &generation.group)?;
+            io::settle(&generation.group, who)?;
         }
     }
+    io::share(stage);
     stage.phases.mark(stage);
     drop(tops);
     let groups = stage.trees.tenants.root().descendant_count().into();
@@ -248,7 +252,7 @@ mod tests {
                 let mut moves = Moves::new();
                 moves.rebind(&stage);
                 assert_eq!((moves.done, moves.refusal), (1, None));
-                assert_eq!((moves.css_compared, moves.css_changed), (39, 0));
+                assert_eq!((moves.css_compared, moves.css_changed), (52, 0));
                 assert_eq!((moves.limits_read, moves.limits_lost), (3, 0));
             }
         });
