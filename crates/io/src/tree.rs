@@ -1,4 +1,102 @@
 //! Who is served next: limits, weights, reservations and depth of one device, as a data structure.
+//!
+//! [`IoTree`] says whose request goes to a device next, when, and keeps account of it. It takes no lock,
+//! reads no clock, runs nothing and has no unsafe code, so it can be used alone: behind another front
+//! end, or in a simulation.
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//!
+//! use fief_io::tree::{Direction, IoTree, Limits, Request, TreeSettings};
+//!
+//! # fn main() -> Result<(), fief_io::tree::TreeError> {
+//! let mut tree = IoTree::new(TreeSettings::default().with_depth(NonZeroU32::new(4)));
+//! let (api, backup) = (tree.add(tree.root())?, tree.add(tree.root())?);
+//! tree.set_weight(api, 900, 0)?;
+//! tree.set_limits(backup, Limits::new().bps(50_000_000), 0)?;
+//! let (light, bulk) = (tree.open_flow(api)?, tree.open_flow(backup)?);
+//! for _ in 0..8 {
+//!     tree.enqueue(light, Request::new(Direction::Read, 4096, 20_000), 0)?;
+//!     tree.enqueue(bulk, Request::new(Direction::Write, 1 << 20, 5_000_000), 0)?;
+//! }
+//! let mut now = 0;
+//! while tree.waiting() > 0 {
+//!     while let Some(grant) = tree.pick(now) {
+//!         println!("{} waited {} ns", grant.ticket, grant.waited.total()); // start it here
+//!     }
+//!     now += 20_000; // one of them has ended
+//!     tree.complete(20_000, now);
+//! }
+//! assert_eq!(tree.stats(backup)?.bytes, [0, 8 << 20]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Algorithm
+//!
+//! *Limits* go by time. Each is a token bucket with debt, exact to 10^-9 of a token (`bucket.rs`). A
+//! request goes when every bucket from its node to the root that counts it is above 0, and is then taken
+//! from all of them, whatever its size. What is unused is kept up to the burst; while requests wait,
+//! and for as long again after the last one, up to the credit of the tree: so a late caller costs
+//! latency and no rate.
+//!
+//! *Shares* go by completions. While fewer requests are in flight than the depth allows, and they cost
+//! less than they may:
+//!
+//! 1. **Reservation.** The node that is most short of what is reserved for it, if there is one, see
+//!    `reserve.rs`; else the root.
+//! 2. **Share.** From there down, the child with the smallest *tag*, the virtual time at which its
+//!    next piece starts: device time divided by weight. The own flows of a node together are one more
+//!    child, of weight 100. Reads and writes are two *planes* with one tag: a child stands in each of
+//!    them in which it has something that no limit holds back. Among the flows of a node the same
+//!    again, with equal weights, and in a flow the order in which requests came.
+//! 3. **Charge.** One *piece* at every level: limits, reservations, tags. A request of more bytes
+//!    than the quantum is charged one quantum a turn, in its place, and granted with the last one. If
+//!    nobody else could be served, its pieces are charged together.
+//! 4. **Hold.** A limit that is found closed on the way takes its node out of the queue above, until it is
+//!    open again. Nobody waits behind a node that is held.
+//!
+//! Who comes back to a queue keeps its tag, but is no further behind than the queue's clock was a
+//! tau ago: it gets back what it could have had in that time, and nothing older. A queue in which
+//! nobody waited for more than a tau forgets who was ahead.
+//!
+//! Nothing is charged for a request that waits, but for the pieces of one that is first in its flow;
+//! [`IoTree::cancel`] gives these back.
+//!
+//! # Bounds
+//!
+//! `q` is the cost of a quantum, or of the largest request without bytes.
+//!
+//! * *Fairness*: for siblings `i` and `j` that always have something to be served, with one plane in use,
+//!   `|S_i / w_i - S_j / w_j| <= q / w_i + q / w_j` of what was charged, in any time. Who comes back has
+//!   a tau of its share more, once.
+//! * *Limits*: in any time `t`, what is charged of a node and all below it is at most
+//!   `rate * t + burst + quantum`; if requests waited, with the credit instead of the burst if that
+//!   is more. [Urgent](IoTree::force) requests come on top, and are paid back first.
+//! * *Work conservation*: when `pick` returns `None`, the depth is reached or nothing waits whose limits
+//!   are all open.
+//! * *Accounts*: what is charged to a node is what was charged to its flows and its children, those that
+//!   are gone included, exactly.
+//!
+//! # Cost
+//!
+//! Enqueue, pick and complete are O(depth · log of the siblings). With 10,000 groups on two levels, they
+//! take about 0.2 us together if a hundred of them wait, and 0.5 us if all do, when memory is not
+//! in the caches. A node takes 0.4 KiB, its limits 0.3 KiB more.
+//!
+//! # Sources
+//!
+//! * P. Goyal, H. M. Vin, H. Cheng, "Start-time fair queueing", 1996: the tags and the clock.
+//! * A. Gulati, A. Merchant, P. Varman, "mClock: handling throughput variability for hypervisor IO
+//!   scheduling", 2010: reservations before shares.
+//! * Seastar's `fair_queue`: no step of 0, and a bound on what a newcomer is owed.
+//! * The limits and their files are those of Linux's `io.max`; the mechanism is not.
+//!
+//! # Tests
+//!
+//! `tree/tests` compares limits and accounts with a slow reference by random scripts, and checks all
+//! queues at every step; `tests/tree_rules` has rates, shares, reservations and the known traps on
+//! simulated time.
 
 use arena::{Arena, Key, MOST, NONE};
 use heap::Heap;

@@ -44,7 +44,8 @@ impl IoTree {
     }
 
     pub(super) fn is_held(&self, at: u32, plane: usize) -> bool {
-        self.due_places[due_id(at, plane) as usize] != NONE
+        // Who has no limits is not held; that is known without another table.
+        self.nodes[at].limiter.is_some() && self.due_places[due_id(at, plane) as usize] != NONE
     }
 
     /// How long limits held the path back, in all.

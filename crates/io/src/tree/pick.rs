@@ -1,6 +1,6 @@
 //! Who is next: first whoever is short of what is reserved for him, then whoever is furthest behind.
 
-use super::{Grant, IoTree, TicketId, arena::NONE, node::Ticket};
+use super::{Grant, IoTree, TicketId, arena::NONE};
 
 /// What is picked at one level.
 enum Choice {
@@ -61,7 +61,6 @@ impl IoTree {
     pub(super) fn serve(&mut self, flow: u32, plane: usize, reserved: u32) -> Option<Grant> {
         let at = self.flows[flow].heads[plane];
         let piece = self.piece(at);
-        self.charge(flow, piece, reserved);
         #[cfg(test)]
         self.log.push((self.node_at(flow), piece, true));
         let ticket = &mut self.tickets[at];
@@ -69,11 +68,14 @@ impl IoTree {
         ticket.cost -= piece.cost;
         ticket.is_begun = true;
         if ticket.bytes > 0 {
+            self.charge(flow, piece, reserved);
             return None;
         }
-        let Ticket { all_cost, .. } = *ticket;
+        let all_cost = ticket.all_cost;
         let grant = Grant { ticket: TicketId(self.tickets.key(at)), waited: self.waited(at) };
+        // Who leaves his queues is not put in order there for it before.
         self.unlink(at);
+        self.charge(flow, piece, reserved);
         self.depart(all_cost);
         Some(grant)
     }

@@ -9,12 +9,13 @@ use super::heap::{Entry, Heap};
 /// Tags have this many bits behind the point.
 const SHIFT: u32 = 20;
 
-/// How far a piece of this cost takes somebody of this weight; never nowhere, so that nobody who costs
-/// nothing is first for ever.
+/// How far a piece of this cost takes somebody of this weight. 0 counts as 1, so that nobody who costs
+/// nothing stays where he is, and first.
 pub(super) fn span(cost: u64, weight: u32) -> u128 {
     const NARROW: u64 = 1 << (64 - SHIFT);
+    let cost = cost.max(1);
     if cost < NARROW {
-        u128::from(((cost << SHIFT) / u64::from(weight)).max(1))
+        u128::from((cost << SHIFT) / u64::from(weight))
     } else {
         (u128::from(cost) << SHIFT) / u128::from(weight)
     }

@@ -64,7 +64,7 @@ impl IoTree {
 
     /// Something waits at or below the node: it may be its turn.
     pub(super) fn enrol(&mut self, at: u32) {
-        if self.reserved_places[at as usize] != NONE {
+        if self.nodes[at].reserve.is_none() || self.reserved_places[at as usize] != NONE {
             return;
         }
         if self.parked_places[at as usize] != NONE {

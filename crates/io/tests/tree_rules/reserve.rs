@@ -36,6 +36,18 @@ fn a_reservation_is_kept_every_second() {
     }
 }
 
+/// What came by reservation is not held against the share: without it, that is there at once.
+#[test]
+fn a_reservation_leaves_no_debt() {
+    let (mut sim, tenant) = crowd(100, 100);
+    sim.tree.set_min(tenant, Min { bps: ALL * 3 / 10, iops: 0 }, 0).unwrap();
+    sim.run_until(3 * SECOND);
+    sim.tree.set_min(tenant, Min::NONE, sim.now).unwrap();
+    sim.run_until(4 * SECOND);
+    let bytes = sim.windows(0, 3 * SECOND, SECOND)[0].0 as f64;
+    assert_near(bytes, 0.1 * ALL as f64, 0.01, "a tenth");
+}
+
 /// The same by operations.
 #[test]
 fn operations_can_be_reserved() {

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use fief_io::tree::{Direction, Limits, Request, TreeSettings};
+use fief_io::tree::{Direction, IoTree, Limits, Request, TreeSettings};
 
 use super::sim::{Device, MS, SECOND, Sim, assert_near};
 
@@ -113,6 +113,36 @@ fn shares_of_the_idle_go_to_the_others() {
     sim.run_until(SECOND + 500 * MS);
     let after = sim.tree.stats(one).unwrap().cost;
     assert_near((after - before) as f64, 50.0 * MS as f64, 0.02, "from the first moment on");
+}
+
+/// Who is away for less than a tau has lost nothing: callers come straight back, but not at once.
+#[test]
+fn a_short_absence_costs_nothing() {
+    let mut tree = IoTree::new(depth(1));
+    let (one, two) = (tree.add(tree.root()).unwrap(), tree.add(tree.root()).unwrap());
+    let (busy, brief) = (tree.open_flow(one).unwrap(), tree.open_flow(two).unwrap());
+    let request = Request::new(Direction::Read, 4096, 100_000);
+    let mut now = 0;
+    for _ in 0..1_000 {
+        tree.enqueue(busy, request, now).unwrap();
+    }
+    let mut serve = |tree: &mut IoTree| {
+        for _ in 0..20 {
+            tree.pick(now).unwrap();
+            now += 100_000;
+            tree.complete(100_000, now);
+        }
+        now
+    };
+    for round in 1..=10 {
+        let now = serve(&mut tree);
+        for _ in 0..20 {
+            tree.enqueue(brief, request, now).unwrap();
+        }
+        // It is owed 2 ms, so it is not made to take turns now.
+        serve(&mut tree);
+        assert_eq!(tree.stats(two).unwrap().ops[0], 20 * round);
+    }
 }
 
 /// Trap 6, both ways: at 10 MB/s a 1 MiB caller beside eight of 4 KiB has its ninth, and they

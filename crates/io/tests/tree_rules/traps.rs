@@ -214,6 +214,27 @@ fn trap_13_virtual_time_always_goes_on() {
     assert!(before <= 3, "{before} free ones before it");
     tree.complete(0, 0);
 
+    // At the greatest weight, 0 is still as much as 1.
+    let mut turns = [0, 0];
+    for _ in 0..1_000 {
+        tree.enqueue(free_flow, Request::new(Direction::Read, 4096, 0), 0).unwrap();
+        tree.enqueue(flow, Request::new(Direction::Read, 4096, 10), 0).unwrap();
+    }
+    let node = tree.node_of(flow).unwrap();
+    tree.set_weight(node, 10_000, 0).unwrap();
+    let before = [free, node].map(|node| tree.stats(node).unwrap().ops[0]);
+    for _ in 0..110 {
+        tree.pick(0).unwrap();
+        tree.complete(10, 0);
+    }
+    for (turn, (node, before)) in turns.iter_mut().zip([free, node].into_iter().zip(before)) {
+        *turn = tree.stats(node).unwrap().ops[0] - before;
+    }
+    assert!((98..=102).contains(&turns[0]), "{turns:?}");
+    tree.close_flow(free_flow, 0);
+    tree.close_flow(flow, 0);
+    let free_flow = tree.open_flow(free).unwrap();
+
     // The largest costs at the least weight, again and again: still in turns.
     tree.set_weight(free, 1, 0).unwrap();
     let huge = Request::new(Direction::Write, 0, u64::MAX);
