@@ -196,7 +196,7 @@ fn streams_follow_where_the_groups_are_not_the_same() {
 }
 
 #[test]
-fn operations_go_on_unbound_bound_again_and_unregistered() {
+fn operations_go_on_unbound_and_bound_again_and_end_unregistered() {
     let scene = scene();
     let [api, basic] = [0, 1].map(|tree: usize| &scene.groups[tree][1]);
     let (stream, _task) = scene.stream([api, basic]);
@@ -231,10 +231,10 @@ fn operations_go_on_unbound_bound_again_and_unregistered() {
     let mut waits = wait_at_root(&scene, &root, &stream);
     scene.io.unregister().unwrap();
     assert_eq!(root.stats(&scene.disk), IoStats::default(), "nobody keeps account any more");
+    let refused = poll(&mut waits).expect("it is over").unwrap_err();
+    assert_eq!(refused.why, Refusal::Removed, "who waits is refused, at a root too");
     scene.pass(Duration::from_secs(10));
-    poll(&mut waits).expect("its turn came").unwrap().done(7);
-    scene.pass(Duration::from_secs(10));
-    stream.try_acquire(Op::read(2)).unwrap().done(2);
+    assert_eq!(stream.try_acquire(Op::read(2)).unwrap_err().why, Refusal::Removed);
 }
 
 #[test]
