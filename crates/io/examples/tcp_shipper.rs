@@ -103,7 +103,6 @@ async fn collect(listener: TcpListener, connections: usize) -> Outcome<u64> {
     Ok(got)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for people")]
 fn rate(bytes: u64) -> f64 {
     bytes as f64 / TIME.as_secs_f64() / 1e6
 }
