@@ -46,6 +46,8 @@ mod ticker;
 #[cfg(not(loom))]
 mod cost;
 #[cfg(not(loom))]
+mod config;
+#[cfg(not(loom))]
 mod error;
 mod caught;
 mod foreign;
@@ -61,6 +63,7 @@ pub use crate::tower::{IoLayer, Limit, LimitError, LimitFuture};
 #[cfg(not(loom))]
 pub use crate::{
     acquire::Acquire,
+    config::DeviceConfig,
     cost::{CostModel, OpCost},
     css::IoCss,
     device::{Device, DeviceBuilder},
