@@ -175,6 +175,7 @@ fn what_is_set_by_a_call_is_shown_and_the_other_way_round() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn malformed_input_is_quoted_and_changes_nothing() {
     let scene = scene();
     let web = &scene.web;

@@ -1,7 +1,6 @@
 //! Threads and tasks that acquire, drop, move and change limits at random: nothing drifts, and nobody is stuck.
 //!
 //! `FIEF_STRESS=short` in the environment divides the work by twenty.
-#![expect(clippy::print_stderr, reason = "it says what was done")]
 
 use std::{
     env,

@@ -1,5 +1,6 @@
 //! Waiting: whose turn comes, what a drop gives back, and what wakers and clocks may do.
 #![expect(unsafe_code, reason = "a waker whose clone is watched is made by hand")]
+#![expect(clippy::mem_forget, reason = "what is forgotten is what is tested")]
 
 #[path = "support/scene.rs"]
 mod scene;
