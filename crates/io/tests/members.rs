@@ -123,7 +123,7 @@ fn who_waits_may_have_to_wait_where_it_is_moved_to() {
     let permit = waiter.poll().expect("the debt is paid").unwrap();
     assert_eq!(permit.waited().limit, 110 * MILLI, "in both groups");
     let stats = scene.own(&batch);
-    assert_eq!((stats.rbytes, stats.wait, scene.own(&web).wait), (9, 110 * MILLI, 0 * MILLI));
+    assert_eq!((stats.rbytes, stats.wait, scene.own(&web).wait), (9, 110 * MILLI, Duration::ZERO));
 }
 
 #[test]
@@ -335,10 +335,11 @@ fn play(seed: u64, depth: Option<u32>) -> usize {
     let random = fastrand::Rng::with_seed(seed);
     let root = scene.tree.root();
     let [web, batch, api] = ["web", "batch", "api"].map(|name| scene.group(name));
-    let css = [&web, &batch].map(|group| scene.io.css(group).unwrap());
+    let css = [&web, &batch].map(|group| scene.io.css(group).expect("it is there"));
     // Streams of members, which move, and of groups, which end with them.
-    let members = [&web, &web, &batch, &root].map(|group| scene.disk.stream(group).unwrap());
-    let others = css.each_ref().map(|css| scene.disk.stream_at(css).unwrap());
+    let members =
+        [&web, &web, &batch, &root].map(|group| scene.disk.stream(group).expect("it is there"));
+    let others = css.each_ref().map(|css| scene.disk.stream_at(css).expect("it is there"));
     let streams: Vec<Stream> = members.into_iter().chain(others).collect();
     let (groups, waiters, permits) = (vec![root, web, batch, api], vec![], vec![]);
     let scene = &scene;
