@@ -16,6 +16,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 const MILLI: Duration = Duration::from_millis(1);
 
 struct World {
+    clock: VirtualClock,
     registry: Registry,
     tenants: Hierarchy,
     io: Controller<Io>,
@@ -31,7 +32,7 @@ impl World {
         io.bind(&tenants)?;
         let disk = Device::builder("disk").register(&io)?;
         let web = tenants.root().create_child("web")?;
-        Ok(Self { registry, tenants, io, disk, web })
+        Ok(Self { clock, registry, tenants, io, disk, web })
     }
 }
 
@@ -186,5 +187,28 @@ fn another_registrys_groups_have_no_streams() -> Outcome {
     let stream = world.disk.stream(&elsewhere)?;
     assert_eq!(stream.css().path(), "/", "where the controller is not bound, it is the root's");
     assert_eq!(world.tenants.root().path(), "/");
+    Ok(())
+}
+
+#[test]
+fn extremes_of_what_is_allowed_hold() -> Outcome {
+    let World { clock, io, disk, web, .. } = &World::new()?;
+    let css = io.css(web).ok_or("no css")?;
+    let stream = disk.stream(web)?;
+    for rate in [1, i64::MAX as u64] {
+        for burst in [None, Some(0), Some(1), Some(u64::MAX)] {
+            let all = Dimension::ALL.into_iter().fold(Limits::new(), |limits, dimension| {
+                limits.with(dimension, Limit::At(rate)).with_burst(dimension, burst)
+            });
+            css.set_limits(disk, all)?;
+            for bytes in [0, 1, u64::MAX] {
+                drop(stream.try_acquire(Op::read(bytes)));
+                drop(stream.charge_urgent(Op::write(bytes))?);
+                clock.advance(Duration::from_secs(u64::MAX / 1_000_000_000_000));
+            }
+        }
+    }
+    css.set_limits(disk, Limits::MAX)?;
+    stream.try_acquire(Op::read(1))?.done(u64::MAX);
     Ok(())
 }
