@@ -1,4 +1,4 @@
-//! The `fief` binary: a guided tour of control groups inside one process.
+//! The `fief` binary: a guided tour of control groups inside one process, and what it takes to set up devices.
 
 #![expect(clippy::print_stderr, reason = "errors of a command go to its standard error")]
 
@@ -10,6 +10,7 @@ use crate::options::{Command, Options};
 
 mod options;
 mod tour;
+mod calibrate;
 mod workload;
 mod display;
 mod report;
@@ -18,9 +19,12 @@ mod signal;
 mod sync;
 
 fn main() -> ExitCode {
-    let Command::Tour(options) = Options::parse().command;
-    match tour::run(options) {
-        Ok(exit) => exit.into(),
+    let result = match Options::parse().command {
+        Command::Tour(options) => tour::run(options).map(ExitCode::from),
+        Command::Calibrate(options) => calibrate::run(&options).map(|()| ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(exit) => exit,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

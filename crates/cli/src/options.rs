@@ -17,6 +17,32 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Runs three tenants at full load, kills them, rebinds their controllers, and checks the books
     Tour(TourOptions),
+    /// Measures what operations cost where a directory is, for the settings of an I/O device
+    Calibrate(CalibrateOptions),
+}
+
+/// What a calibration can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CalibrateOptions {
+    /// A directory of the file system to measure; its file there has no name, and is gone at the end
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+
+    /// Where to write the settings, as TOML, instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// What the device is to be called
+    #[arg(long, value_name = "NAME", default_value = "disk")]
+    pub(crate) name: String,
+
+    /// How long to measure, in seconds (1 to 3600), besides making the file
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+
+    /// How large the file is to be, in MiB (8 to 1048576)
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = value_parser!(u64).range(8..=1_048_576))]
+    pub(crate) size: u64,
 }
 
 /// What a tour can be told.
@@ -71,9 +97,10 @@ mod tests {
     use clap::CommandFactory as _;
 
     fn parse(args: &str) -> Result<TourOptions, clap::Error> {
-        let Command::Tour(options) =
-            Options::try_parse_from(format!("fief tour {args}").split_whitespace())?.command;
-        Ok(options)
+        match Options::try_parse_from(format!("fief tour {args}").split_whitespace())?.command {
+            Command::Tour(options) => Ok(options),
+            Command::Calibrate(_) => unreachable!("it is a tour"),
+        }
     }
 
     #[test]

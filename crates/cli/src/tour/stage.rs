@@ -245,8 +245,10 @@ pub(crate) mod tests {
 
     /// A stage with six thousand rows whose clients ask at `address`.
     pub(crate) fn small_stage(address: SocketAddr) -> Stage {
-        let Command::Tour(options) =
-            Options::try_parse_from(["fief", "tour", "--scale", "0.001"]).unwrap().command;
+        let arguments = ["fief", "tour", "--scale", "0.001"];
+        let Command::Tour(options) = Options::try_parse_from(arguments).unwrap().command else {
+            unreachable!("it is a tour")
+        };
         let input = Input::make(options.scale, &Flag::default()).unwrap().unwrap();
         let archive = Archive::make(None).unwrap();
         Stage::new(options, input, archive, address).unwrap()
