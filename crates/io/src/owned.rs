@@ -6,7 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{error::AcquireError, op::Op, permit::OwnedPermit, stream::Stream};
+use crate::{
+    error::{AcquireError, Refusal},
+    op::Op,
+    permit::OwnedPermit,
+    stream::Stream,
+};
 
 /// Waits for an operation's turn, and keeps the stream; from [`Stream::acquire_owned`].
 #[must_use = "futures do nothing unless polled"]
@@ -45,6 +50,10 @@ impl Future for AcquireOwned {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let (inner, op) = (&this.stream.inner, this.op);
+        if inner.device.sched.is_inherited() {
+            this.stage = Stage::Done;
+            return Poll::Ready(Err(inner.refused(op, Refusal::Forked)));
+        }
         if matches!(this.stage, Stage::New) {
             this.stage = Stage::Done;
             if let Some(ticket) = inner.take(op) {
@@ -70,9 +79,11 @@ impl Future for AcquireOwned {
 
 impl Drop for AcquireOwned {
     fn drop(&mut self) {
-        if let Stage::Waits(key) = self.stage {
-            self.stream.inner.device.sched.cancel(key);
-            self.stream.inner.device.call();
+        let sched = &self.stream.inner.device.sched;
+        if let Stage::Waits(key) = self.stage
+            && !sched.is_inherited()
+        {
+            sched.cancel(key);
         }
     }
 }
