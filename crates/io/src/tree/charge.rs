@@ -6,9 +6,6 @@ use super::{
     queue::span,
 };
 
-/// A piece is at least such a part of what is left of a request: of 256 MiB with the default quantum, one quantum.
-const PIECES: u64 = 4_096;
-
 /// The greatest lease, in bytes.
 const LEASE_BYTES: u64 = 256 << 10;
 
@@ -241,13 +238,12 @@ impl IoTree {
         is_shallow && is_cheap
     }
 
-    /// What a piece of a request is: all of it, or one quantum; of one that is so large that it would never end, a
-    /// small part of what is left. If nobody else could be served, as many as
+    /// What a piece of a request is: all of it, or one quantum. If nobody else could be served, as many as
     /// there would be one after the other.
     pub(super) fn piece(&mut self, ticket: u32) -> Charge {
         let Ticket { flow, plane, bytes, cost, is_begun, .. } = self.tickets[ticket];
         let whole = Charge { plane, bytes, ops: u64::from(!is_begun), cost };
-        let quantum = self.settings.quantum().max(bytes / PIECES);
+        let quantum = self.settings.quantum();
         if bytes <= quantum {
             return whole;
         }
