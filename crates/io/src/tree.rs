@@ -51,7 +51,8 @@
 //!    them in which it has something that no limit holds back. Among the flows of a node the same
 //!    again, with equal weights, and in a flow the order in which requests came.
 //! 3. **Charge.** One *piece* at every level: limits, reservations, tags. A request of more bytes
-//!    than the quantum is charged one quantum a turn, in its place, and granted with the last one. If
+//!    than the quantum is charged one quantum a turn (or a 1,024th of it, if that is more), in its place,
+//!    and granted with the last one. If
 //!    nobody else could be served, its pieces are charged together.
 //! 4. **Hold.** A limit that is found closed on the way takes its node out of the queue above, until it is
 //!    open again. Nobody waits behind a node that is held.

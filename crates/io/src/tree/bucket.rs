@@ -59,7 +59,8 @@ impl Bucket {
     /// Forgets what is above the burst and `credit_ns` of rate.
     fn cap(&mut self, credit_ns: u64) {
         let credit = i128::from(credit_ns) * i128::from(self.rate);
-        self.level = self.level.min(credit.max(i128::from(self.burst) * PARTS));
+        // A bucket without a burst has room for enough to open.
+        self.level = self.level.min(credit.max(i128::from(self.burst) * PARTS).max(1));
     }
 
     pub(super) fn take(&mut self, tokens: u64) {

@@ -241,14 +241,15 @@ impl IoTree {
     /// What a piece of a request is: all of it, or one quantum. If nobody else could be served, as many as
     /// there would be one after the other.
     pub(super) fn piece(&mut self, ticket: u32) -> Charge {
-        let Ticket { flow, plane, bytes, cost, is_begun, .. } = self.tickets[ticket];
+        let Ticket { flow, plane, bytes, all_bytes, cost, is_begun, .. } = self.tickets[ticket];
         let whole = Charge { plane, bytes, ops: u64::from(!is_begun), cost };
-        let quantum = self.settings.quantum();
+        let quantum = self.settings.piece(all_bytes);
         if bytes <= quantum {
             return whole;
         }
         let at = self.node_at(flow);
-        let count = if self.is_alone(at, plane) { self.quanta(at, plane, is_begun) } else { 1 };
+        let count =
+            if self.is_alone(at, plane) { self.quanta(at, plane, quantum, is_begun) } else { 1 };
         let part = bytes.min(quantum.saturating_mul(count));
         let cost_part = u128::from(cost) * u128::from(part) / u128::from(bytes);
         Charge { bytes: part, cost: u64::try_from(cost_part).unwrap_or(cost), ..whole }
@@ -266,9 +267,8 @@ impl IoTree {
     }
 
     /// How many quanta the limits let through one after the other, if it is more than one.
-    fn quanta(&mut self, at: u32, plane: usize, is_begun: bool) -> u64 {
+    fn quanta(&mut self, at: u32, plane: usize, quantum: u64, is_begun: bool) -> u64 {
         let (now, credit) = (self.now, self.settings.credit());
-        let quantum = self.settings.quantum();
         let mut count = u64::MAX;
         let mut next = Some(at);
         while let Some(at) = next {

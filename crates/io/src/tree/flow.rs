@@ -332,7 +332,7 @@ impl IoTree {
     /// Whether all pieces of a request could be taken one after the other now.
     fn check_limits(&mut self, node: u32, plane: usize, bytes: u64) -> Result<(), Blocked> {
         let (now, credit) = (self.now, self.settings.credit());
-        let quantum = self.settings.quantum();
+        let quantum = self.settings.piece(bytes);
         let before_last = (bytes.max(1) - 1) / quantum * quantum;
         let ops = u64::from(before_last > 0);
         let mut next = Some(node);

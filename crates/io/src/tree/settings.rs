@@ -7,6 +7,7 @@ use super::error::SettingsError;
 const QUANTUM: u64 = 64 << 10;
 const QUANTUM_MIN: u64 = 512;
 const QUANTUM_MAX: u64 = 1 << 30;
+const PIECES_MAX: u64 = 1_024;
 const TAU: u64 = 5_000_000;
 const TAU_MAX: u64 = 1_000_000_000;
 const CREDIT: u64 = 100_000_000;
@@ -45,7 +46,8 @@ impl TreeSettings {
         Self { max_cost, ..self }
     }
 
-    /// These settings with larger requests charged in pieces of this many bytes: 512 to 2^30.
+    /// These settings with larger requests charged in pieces of this many bytes: 512 to 2^30. Of a
+    /// request so large that it were more than 1,024 of them, a piece is a 1,024th.
     ///
     /// Smaller ones are fairer over short times, larger ones cost less.
     ///
@@ -98,6 +100,11 @@ impl TreeSettings {
     /// The pieces in which a large request is charged, in bytes.
     pub const fn quantum(&self) -> u64 {
         self.quantum
+    }
+
+    /// The pieces of a request of so many bytes: as large as it takes to have a bounded number of them.
+    pub(super) fn piece(&self, bytes: u64) -> u64 {
+        self.quantum.max(bytes.div_ceil(PIECES_MAX))
     }
 
     /// How far behind a group that comes back may be, in nanoseconds.

@@ -309,3 +309,54 @@ fn refunds_give_back_what_was_charged_and_no_more() {
     let granted = (0..100).filter(|_| tree.try_grant(flow, read(1_000), 0).is_ok()).count();
     assert_eq!(granted, 10);
 }
+
+/// Trap 10, bursts: without a burst and without credit there is still room for enough to open.
+#[test]
+fn trap_10_a_limit_without_a_burst_opens() {
+    let mut tree = IoTree::new(TreeSettings::default().with_credit(0).unwrap());
+    let root = tree.root();
+    let (node, flow) = leaf(&mut tree, root);
+    tree.set_limits(node, Limits::new().riops(1).with_burst(Dimension::Riops, Some(0)), 0).unwrap();
+    assert_eq!(tree.try_grant(flow, read(1), 0), Err(Blocked::Limit { node, until: 1 }));
+    tree.try_grant(flow, read(1), 1).unwrap();
+    tree.enqueue(flow, read(1), 1).unwrap();
+    assert_eq!(tree.pick(1), None);
+    assert_eq!(tree.next_at(1), Some(1_000_000_001));
+    assert!(tree.pick(1_000_000_001).is_some());
+}
+
+/// Trap 10, sizes: the largest requests at the least and the greatest rates, with any burst, alone and
+/// beside each other, take a bounded number of steps.
+#[test]
+fn trap_10_the_largest_requests_take_few_steps() {
+    for rate in [1, i64::MAX as u64] {
+        for burst in [None, Some(0), Some(1), Some(u64::MAX)] {
+            let mut tree = tree();
+            let root = tree.root();
+            let (node, flow) = leaf(&mut tree, root);
+            let (_, other) = leaf(&mut tree, root);
+            let limits = Dimension::ALL.into_iter().fold(Limits::new(), |limits, dimension| {
+                limits.with(dimension, Limit::At(rate)).with_burst(dimension, burst)
+            });
+            tree.set_limits(node, limits, 0).unwrap();
+            let mut now = 0;
+            for bytes in [0, 1, u64::MAX] {
+                tree.try_grant(flow, read(bytes), now).ok();
+                for flow in [flow, other, other] {
+                    tree.enqueue(flow, read(bytes), now).unwrap();
+                    tree.enqueue(flow, write(bytes), now).unwrap();
+                }
+                for _ in 0..10_000 {
+                    if tree.pick(now).is_some() {
+                        continue;
+                    }
+                    let Some(next_at) = tree.next_at(now) else { break };
+                    assert!(next_at > now || next_at == u64::MAX, "time stands still");
+                    now = now.max(next_at.min(DAY));
+                }
+                tree.force(flow, write(bytes), now).unwrap();
+                now += 1_000_000_000;
+            }
+        }
+    }
+}

@@ -47,7 +47,8 @@ impl Place {
         let burst = i128::from(self.limits.burst_of(dimension, settings)) * BILLION;
         let keeps = |plane: &usize| self.waiting[*plane] > 0 || now <= self.keep_until[*plane];
         let keeps = planes(dimension).iter().any(keeps);
-        if keeps { burst.max(i128::from(rate) * i128::from(settings.credit())) } else { burst }
+        let credit = i128::from(rate) * i128::from(settings.credit());
+        if keeps { burst.max(credit).max(1) } else { burst.max(1) }
     }
 
     fn is_open(&self, plane: usize) -> bool {
