@@ -132,7 +132,7 @@ impl Limiter {
         limits
     }
 
-    fn refill(&mut self, now: u64, waiting: [u32; 2], credit: u64) {
+    pub(super) fn refill(&mut self, now: u64, waiting: [u32; 2], credit: u64) {
         self.keeps = [0, 1].map(|plane| waiting[plane] > 0 || now <= self.keep_until[plane]);
         let elapsed = now - self.updated;
         if elapsed == 0 {

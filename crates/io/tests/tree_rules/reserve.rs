@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use fief_io::tree::{Limits, Min, NodeId, TreeError, TreeSettings};
+use fief_io::tree::{Direction, IoTree, Limits, Min, NodeId, Request, TreeError, TreeSettings};
 
 use super::sim::{Device, SECOND, Sim, assert_near};
 
@@ -46,6 +46,55 @@ fn a_reservation_leaves_no_debt() {
     sim.run_until(4 * SECOND);
     let bytes = sim.windows(0, 3 * SECOND, SECOND)[0].0 as f64;
     assert_near(bytes, 0.1 * ALL as f64, 0.01, "a tenth");
+}
+
+/// Who had the device to himself owes nothing of his reservation to those who come.
+#[test]
+fn plenty_is_not_held_against_a_reservation() {
+    let settings = TreeSettings::default().with_depth(NonZeroU32::new(4));
+    let mut sim = Sim::new(settings, Device::Serial);
+    let root = sim.tree.root();
+    let tenant = sim.group(root, 100, 8, 4096, 20_480);
+    sim.tree.set_min(tenant, Min { bps: ALL * 3 / 10, iops: 0 }, 0).unwrap();
+    sim.run_until(3 * SECOND);
+    for _ in 0..9 {
+        let node = sim.tree.add(root).unwrap();
+        sim.tree.set_weight(node, 900, sim.now).unwrap();
+        for _ in 0..8 {
+            sim.task(node, Request::new(Direction::Read, 4096, 20_480), 0);
+        }
+    }
+    sim.run_until(4 * SECOND);
+    let bytes = sim.windows(0, 3 * SECOND, SECOND)[0].0 as f64;
+    assert!(bytes >= 0.99 * 0.3 * ALL as f64, "{bytes} in the first second");
+}
+
+/// A limit that goes before its time lets the reservation go first at once.
+#[test]
+fn a_raise_reaches_a_reservation_that_is_held_back() {
+    for at_parent in [false, true] {
+        let settings = TreeSettings::default().with_depth(NonZeroU32::new(1));
+        let mut tree = IoTree::new(settings);
+        let parent = tree.add(tree.root()).unwrap();
+        let (node, greedy) = (tree.add(parent).unwrap(), tree.add(parent).unwrap());
+        let (flow, other) = (tree.open_flow(node).unwrap(), tree.open_flow(greedy).unwrap());
+        let limited = if at_parent { parent } else { node };
+        tree.set_limits(limited, Limits::new().rbps(1), 0).unwrap();
+        tree.set_min(node, Min { bps: 1, iops: 0 }, 0).unwrap();
+        // By its share alone it would have to wait for a second of the other one.
+        let huge = Request::new(Direction::Read, 1 << 20, SECOND);
+        tree.force(flow, huge, 0).unwrap();
+        tree.complete(SECOND, 0);
+        let request = Request::new(Direction::Write, 4096, 1_000);
+        let ticket = tree.enqueue(flow, Request::new(Direction::Read, 4096, 1_000), 0);
+        let now = 200_000 * SECOND;
+        tree.enqueue(other, request, now).unwrap();
+        tree.enqueue(other, request, now).unwrap();
+        assert_ne!(tree.pick(now).map(|grant| grant.ticket), ticket.ok(), "a limit wins");
+        tree.complete(1_000, now);
+        tree.set_limits(limited, Limits::MAX, now).unwrap();
+        assert_eq!(tree.pick(now).map(|grant| grant.ticket), ticket.ok());
+    }
 }
 
 /// The same by operations.

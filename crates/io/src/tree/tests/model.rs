@@ -494,7 +494,7 @@ proptest! {
             check(&model.tree);
             model.reference.advance(model.now);
             model.tree.advance(model.now);
-            model.reference.compare(&mut model.tree);
+            model.reference.compare(&model.tree);
         }
     }
 }

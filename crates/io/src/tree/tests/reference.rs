@@ -194,7 +194,7 @@ impl Reference {
     }
 
     /// Panics unless the tree says the same of every node.
-    pub(super) fn compare(&self, tree: &mut IoTree) {
+    pub(super) fn compare(&self, tree: &IoTree) {
         for (&at, place) in &self.places {
             let now = tree.now;
             assert_eq!(now, self.now);
@@ -203,7 +203,11 @@ impl Reference {
             let charged = (stats.bytes, stats.ops, stats.cost);
             assert_eq!(charged, (place.bytes, place.ops, place.cost), "charged to {at}");
             assert_eq!(tree.limits_of(at), place.limits);
-            let limiter = tree.nodes[at].limiter(now, credit).cloned();
+            // A copy: the tree itself is only looked at when it has a reason to.
+            let mut limiter = tree.nodes[at].limiter.clone();
+            if let Some(limiter) = &mut limiter {
+                limiter.refill(now, tree.nodes[at].waiting, credit);
+            }
             for dimension in Dimension::ALL {
                 if place.limits.rate(dimension) != Limit::Max {
                     let level = limiter.as_ref().unwrap().buckets[dimension as usize].level();
