@@ -79,8 +79,8 @@ proptest! {
         prop_assert!(worst <= i128::from(bound), "{worst} > {bound}");
         if !naps && alone {
             let due = 2_000 * MS * quota / period;
-            // Near all of the workers, tokens are lost; and a worker that waits for a late release does not run.
-            let share = if late == 0 { 16 } else { 12 };
+            // Near all of the workers, tokens are lost (1.2 % seen at 0.8 of them); and a worker that waits for a late release does not run.
+            let share = if late == 0 { 14 } else { 12 };
             let can = quota * 20 <= period * workers * share && due > 20 * longest;
             let used = sim.usage(group);
             prop_assert!(!can || used * 100 >= (due - longest) * 99, "{used} of {due}");
