@@ -10,7 +10,7 @@ use std::{
 use crate::{
     error::{AcquireError, Refusal},
     op::Op,
-    permit::Permit,
+    permit::{Permit, Ticket},
     stream::Stream,
     sync::{
         Arc,
@@ -90,7 +90,7 @@ impl<'a> Acquire<'a> {
         };
         self.stage = Stage::Done;
         Poll::Ready(match result {
-            Ok((granted, node)) => Ok(Permit::new(stream, inner.granted(op, granted, node))),
+            Ok(slot) => Ok(Permit::new(stream, Ticket::running(slot, op))),
             Err(why) => Err(inner.refused(op, why)),
         })
     }

@@ -8,7 +8,7 @@
 //! 1. Figures, and the list of nodes below, change under the device's lock. What cells count is added when somebody
 //!    looks; a cell belongs to one node, which is the parent once a node is retired.
 
-use std::fmt;
+use std::{fmt, ptr};
 
 use crate::{
     cell::{Cell, Counts},
@@ -40,7 +40,7 @@ pub(crate) struct Node {
 
 #[derive(Default)]
 struct Cells {
-    live: Vec<Arc<Cell>>,
+    live: Vec<&'static Cell>,
     /// What cells counted that are gone.
     past: Counts,
 }
@@ -112,16 +112,16 @@ impl Node {
     }
 
     /// Makes a cell of it for the calling thread.
-    pub(crate) fn new_cell(&self) -> Arc<Cell> {
-        let cell = Arc::<Cell>::default();
-        self.cells.lock().live.push(Arc::clone(&cell));
+    pub(crate) fn new_cell(&self) -> &'static Cell {
+        let cell = Cell::reuse();
+        self.cells.lock().live.push(cell);
         cell
     }
 
     /// Folds a cell that nobody uses any more; under the device's lock.
-    pub(crate) fn fold(&self, cell: &Arc<Cell>) {
+    pub(crate) fn fold(&self, cell: &'static Cell) {
         let mut cells = self.answering().cells.lock();
-        if let Some(at) = cells.live.iter().position(|other| Arc::ptr_eq(other, cell)) {
+        if let Some(at) = cells.live.iter().position(|other| ptr::eq(*other, cell)) {
             cells.live.swap_remove(at);
             cells.past = cells.past.plus(cell.counts());
         }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     error::{AcquireError, Refusal},
     op::Op,
-    permit::OwnedPermit,
+    permit::{OwnedPermit, Ticket},
     stream::Stream,
 };
 
@@ -71,7 +71,7 @@ impl Future for AcquireOwned {
         let Some(result) = polled else { return Poll::Pending };
         this.stage = Stage::Done;
         Poll::Ready(match result {
-            Ok((granted, node)) => Ok(this.stream.own(inner.granted(op, granted, node))),
+            Ok(slot) => Ok(this.stream.own(Ticket::running(slot, op))),
             Err(why) => Err(inner.refused(op, why)),
         })
     }

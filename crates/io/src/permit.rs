@@ -1,20 +1,17 @@
 //! Permits: operations that were admitted.
 
-use std::{fmt, time::Duration};
+use std::{fmt, mem, time::Duration};
 
 use crate::{
-    node::Node,
-    op::Op,
-    sched::Granted,
+    op::{Kind, Op},
     stream::Stream,
-    sync::Arc,
     table,
-    tree::{Amount, FlowId, Waited},
+    tree::Amount,
 };
 
 /// An operation that was admitted, while it is done; dropping it says that it has ended, and used all that it asked for.
 ///
-/// Where nothing counts what is in flight that is free. One that is forgotten keeps its place in flight.
+/// That is free if it was admitted without the device's lock. One that is forgotten keeps its place in flight.
 #[must_use = "the operation has ended when it is dropped"]
 pub struct Permit<'a> {
     pub(crate) stream: &'a Stream,
@@ -41,72 +38,77 @@ pub struct Wait {
 
 /// What was admitted, and how.
 pub(crate) struct Ticket {
-    key: u64,
-    op: Op,
-    slow: Option<Slow>,
+    from: Source,
+    bytes: u64,
+    kind: Kind,
 }
 
-/// What was admitted by way of the device's lock.
-struct Slow {
-    granted: Granted,
-    node: Arc<Node>,
-    flow: FlowId,
+/// Where what was admitted came from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// From what the thread had of the node with that key.
+    Lease(u64),
+    /// From the tree, by way of the device's lock, behind which this is its number.
+    Tree(usize),
+    /// It has ended.
+    Nowhere,
 }
 
 impl Ticket {
+    #[inline]
     pub(crate) fn leased(key: u64, op: Op) -> Self {
-        Self { key, op, slow: None }
+        Self { from: Source::Lease(key), bytes: op.bytes, kind: op.kind }
     }
 
-    pub(crate) fn slow(op: Op, granted: Granted, node: Arc<Node>, flow: FlowId) -> Self {
-        Self { key: node.key, op, slow: Some(Slow { granted, node, flow }) }
+    pub(crate) fn running(slot: usize, op: Op) -> Self {
+        Self { from: Source::Tree(slot), bytes: op.bytes, kind: op.kind }
     }
 
-    fn waited(&self) -> Wait {
-        let waited = self.slow.as_ref().map_or(Waited::default(), |slow| slow.granted.waited);
-        let (limit, queue) =
-            (Duration::from_nanos(waited.limit), Duration::from_nanos(waited.queue));
-        Wait { limit, queue }
+    fn waited(&self, stream: &Stream) -> Wait {
+        let sched = &stream.inner.device.sched;
+        match self.from {
+            Source::Tree(slot) if !sched.is_inherited() => {
+                let waited = sched.waited(slot);
+                let (limit, queue) =
+                    (Duration::from_nanos(waited.limit), Duration::from_nanos(waited.queue));
+                Wait { limit, queue }
+            }
+            Source::Tree(_) | Source::Lease(_) | Source::Nowhere => Wait::default(),
+        }
     }
 
     /// Gives back what was not used, and the place in flight.
     fn end(&mut self, stream: &Stream, actual: u64) {
-        if stream.inner.device.sched.is_inherited() {
+        let device = &stream.inner.device;
+        let from = mem::replace(&mut self.from, Source::Nowhere);
+        if device.sched.is_inherited() {
             return; // it is the parent's
         }
-        let rest = self.op.bytes.saturating_sub(actual);
-        if rest > 0 {
-            self.refund(stream, rest);
-        }
-        if let Some(slot) = self.slow.as_ref().and_then(|slow| slow.granted.slot) {
-            stream.inner.device.sched.finish(slot);
-            // Who is next may be waiting for a limit, which nobody could tell as long as there was no place.
-            stream.inner.device.call();
-        }
-        self.slow = None;
-    }
-
-    fn refund(&self, stream: &Stream, bytes: u64) {
-        let device = &stream.inner.device;
-        let Some(slow) = &self.slow else {
-            // The thread has the node still, or the stream has; else nobody knows it any more.
-            if let Some(node) = table::node(self.key).or_else(|| stream.inner.node(self.key)) {
-                let amount = Amount { bytes, ops: 0, cost: 0 };
-                device.sched.refund(&node, stream.inner.flow(), self.op.kind, amount);
+        let rest = self.bytes.saturating_sub(actual);
+        match from {
+            Source::Tree(slot) => {
+                device.sched.finish(slot, rest, &device.cost);
+                // Who is next may be waiting for a limit, which nobody could tell as long as there was no place.
+                device.call();
             }
-            return;
-        };
-        // What it costs by the byte; that it was one operation stays.
-        let used = Op { bytes: self.op.bytes - bytes, ..self.op };
-        let cost = |op| device.cost.cost(op, op_place(op));
-        let cost = cost(self.op).saturating_sub(cost(used));
-        device.sched.refund(&slow.node, slow.flow, self.op.kind, Amount { bytes, ops: 0, cost });
+            Source::Lease(key) if rest > 0 => {
+                // The thread has the node still, or the stream has; else nobody knows it any more.
+                if let Some(node) = table::node(key).or_else(|| stream.inner.node(key)) {
+                    let amount = Amount { bytes: rest, ops: 0, cost: 0 };
+                    device.sched.refund(&node, stream.inner.flow(), self.kind, amount);
+                }
+            }
+            Source::Lease(_) | Source::Nowhere => {}
+        }
     }
-}
 
-/// Returns a cursor that makes an operation sequential.
-fn op_place(op: Op) -> Option<u64> {
-    op.offset
+    /// Ends it as used up.
+    #[inline]
+    fn drop_on(&mut self, stream: &Stream) {
+        if let Source::Tree(_) = self.from {
+            self.end(stream, self.bytes);
+        }
+    }
 }
 
 impl<'a> Permit<'a> {
@@ -122,24 +124,27 @@ impl<'a> Permit<'a> {
     }
 
     /// Returns how long it waited: what is not the operation's own time.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the device's lock if it was admitted by that.
     #[must_use]
     pub fn waited(&self) -> Wait {
-        self.ticket.waited()
+        self.ticket.waited(self.stream)
     }
 
     /// Makes it keep its stream.
     pub fn into_owned(mut self) -> OwnedPermit {
-        let (key, op, slow) = (self.ticket.key, self.ticket.op, self.ticket.slow.take());
-        self.stream.own(Ticket { key, op, slow })
+        let Ticket { bytes, kind, .. } = self.ticket;
+        let from = mem::replace(&mut self.ticket.from, Source::Nowhere);
+        self.stream.own(Ticket { from, bytes, kind })
     }
 }
 
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.ticket.slow.is_some() {
-            self.ticket.end(self.stream, self.ticket.op.bytes);
-        }
+        self.ticket.drop_on(self.stream);
     }
 }
 
@@ -156,26 +161,24 @@ impl OwnedPermit {
     /// As [`Permit::waited`].
     #[must_use]
     pub fn waited(&self) -> Wait {
-        self.ticket.waited()
+        self.ticket.waited(&self.stream)
     }
 }
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
-        if self.ticket.slow.is_some() {
-            self.ticket.end(&self.stream, self.ticket.op.bytes);
-        }
+        self.ticket.drop_on(&self.stream);
     }
 }
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("op", &self.ticket.op).finish_non_exhaustive()
+        f.debug_struct("Permit").field("bytes", &self.ticket.bytes).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for OwnedPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedPermit").field("op", &self.ticket.op).finish_non_exhaustive()
+        f.debug_struct("OwnedPermit").field("bytes", &self.ticket.bytes).finish_non_exhaustive()
     }
 }

@@ -14,8 +14,8 @@
 //! 2. A grant is taken by its waiter, or given back when that is dropped: once.
 //! 3. Only cells in `leased` have a lease. While somebody waits there is none: who is about to wait has swept them.
 //!    Cells that only count are in `free`, and stay so until something is set or moved.
-//! 4. What is granted holds its place in flight until its slot is given back, if the device [counts](IoTree::is_scheduled)
-//!    what is in flight.
+//! 4. What is granted has its slot until it ends, and with that its place in flight, if the device
+//!    [counted](IoTree::is_scheduled) what is in flight when it was granted.
 //! 5. When the lock is free, and somebody can go on at a time that is known, the alarm was set for that time.
 //!
 //! # Tests
@@ -24,11 +24,12 @@
 
 use std::{fmt, mem, num::NonZeroU32, task::Waker, time::Duration};
 
-pub(crate) use self::state::{Asked, Granted, Wish};
+pub(crate) use self::state::{Asked, Wish};
 use self::state::{State, Status};
 use crate::{
     caught::{caught, discard},
     cell::Cell,
+    cost::CostModel,
     device_stats::DeviceStats,
     latency::Governor,
     node::{Figure, Node},
@@ -57,8 +58,8 @@ pub(crate) struct Sched {
     forks: u32,
 }
 
-/// What became of a waiter.
-pub(crate) type Outcome = Result<(Granted, Arc<Node>), Refusal>;
+/// What became of a waiter: the number of what runs.
+pub(crate) type Outcome = Result<usize, Refusal>;
 
 impl Sched {
     pub(crate) fn new(tree: IoTree, governor: Option<Governor>, time: Time, alarm: Alarm) -> Self {
@@ -105,11 +106,11 @@ impl Sched {
     pub(crate) fn try_acquire(
         &self,
         wish: Wish<'_>,
-        cell: Option<&Arc<Cell>>,
-    ) -> Result<Granted, Refusal> {
+        cell: Option<&'static Cell>,
+    ) -> Result<usize, Refusal> {
         let (mut state, now) = self.lock();
         let why = match state.grant_now(wish, cell, now)? {
-            Ok(granted) => return Ok(granted),
+            Ok(slot) => return Ok(slot),
             Err(why) => why,
         };
         let own = if let Blocked::Limit { until, .. } = why { Some(until) } else { None };
@@ -122,13 +123,13 @@ impl Sched {
     pub(crate) fn acquire(
         &self,
         wish: Wish<'_>,
-        cell: Option<&Arc<Cell>>,
+        cell: Option<&'static Cell>,
         most: Option<Duration>,
     ) -> Asked {
         let (mut state, now) = self.lock();
         let why = match state.grant_now(wish, cell, now) {
             Err(why) => return Asked::Refused(why),
-            Ok(Ok(granted)) => return Asked::Granted(granted),
+            Ok(Ok(slot)) => return Asked::Granted(slot),
             Ok(Err(why)) => why,
         };
         if let (Some(most), Blocked::Limit { until, .. }) = (most, why) {
@@ -153,9 +154,7 @@ impl Sched {
             let mut state = self.state.lock();
             let waiter = state.waiters.get_mut(key)?;
             let outcome = match waiter.status {
-                Status::Granted(granted) if !(own.is_some() && skip("wait_looks_again")) => {
-                    Ok(granted)
-                }
+                Status::Granted(slot) if !(own.is_some() && skip("wait_looks_again")) => Ok(slot),
                 Status::Refused(why) => Err(why),
                 Status::Queued(_) | Status::Granted(_) => {
                     if waiter.waker.as_ref().is_some_and(|former| former.will_wake(waker)) {
@@ -176,7 +175,7 @@ impl Sched {
             drop(state);
             discard(own);
             discard(waiter.waker);
-            return Some(outcome.map(|granted| (granted, waiter.node)));
+            return Some(outcome);
         }
     }
 
@@ -209,16 +208,26 @@ impl Sched {
         self.pump(state, now);
     }
 
-    /// Ends an operation that had a place in flight.
-    pub(crate) fn finish(&self, slot: usize) {
+    /// Ends an operation, which did not use so many of its bytes.
+    pub(crate) fn finish(&self, slot: usize, rest: u64, model: &CostModel) {
         let (mut state, now) = self.lock();
         let running = state.end(slot, now);
-        state.note(running.as_ref(), now);
+        if let Some(running) = &running {
+            state.note(running, now);
+            if rest > 0 {
+                state.shorten(running, rest, model, now);
+            }
+        }
         self.pump(state, now);
         drop(running);
     }
 
-    /// Gives back what an operation did not use.
+    /// Returns how long an operation waited that runs.
+    pub(crate) fn waited(&self, slot: usize) -> Waited {
+        self.state.lock().waited(slot)
+    }
+
+    /// Gives back what an operation did not use that was not admitted here.
     pub(crate) fn refund(&self, node: &Node, flow: FlowId, kind: Kind, amount: Amount) {
         let (mut state, now) = self.lock();
         state.give_back(node, flow, kind, amount, now);
@@ -226,22 +235,23 @@ impl Sched {
     }
 
     /// Charges an operation that does not wait.
-    pub(crate) fn force(&self, wish: Wish<'_>) -> Result<Granted, Refusal> {
+    pub(crate) fn force(&self, wish: Wish<'_>) -> Result<usize, Refusal> {
         let (mut state, now) = self.lock();
         state.check(wish)?;
         state.sweep(now);
         let forced = state.tree.force(wish.flow, wish.request, now);
         forced.map_err(|_| Refusal::Removed)?;
         wish.node.add(Figure::Urgent, 1);
-        Ok(state.granted(wish.node, wish.op, wish.request.cost, Waited::default(), now))
+        Ok(state.granted(wish, Waited::default(), now))
     }
 
     /// Folds a cell that nobody uses any more, and gives back its leases.
-    pub(crate) fn fold(&self, cell: &Arc<Cell>, node: &Node) {
+    pub(crate) fn fold(&self, cell: &'static Cell, node: &Node) {
         let (mut state, now) = self.lock();
         node.fold(cell);
         state.unlist(cell, node.id, now);
         self.pump(state, now);
+        cell.leave();
     }
 
     /// Adds a node below that of the group above, or the root's; `None` if that is retired, or the device removed.

@@ -15,7 +15,7 @@ use crate::{
     node::Node,
     op::Op,
     permit::{OwnedPermit, Permit, Ticket},
-    sched::{Asked, Granted, Wish},
+    sched::{Asked, Wish},
     shared::Shared,
     sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak},
     table,
@@ -223,7 +223,7 @@ impl StreamInner {
 
     #[cold]
     fn try_slowly(&self, op: Op) -> Result<Ticket, AcquireError> {
-        self.ask(op, |wish| self.device.sched.try_acquire(wish, table::cell(wish.node).as_ref()))
+        self.ask(op, |wish| self.device.sched.try_acquire(wish, table::cell(wish.node)))
     }
 
     fn force(&self, op: Op) -> Result<Ticket, AcquireError> {
@@ -242,29 +242,20 @@ impl StreamInner {
         most: Option<Duration>,
     ) -> Result<Result<Ticket, usize>, AcquireError> {
         self.try_wish(op, |wish| {
-            match self.device.sched.acquire(wish, table::cell(wish.node).as_ref(), most) {
-                Asked::Granted(granted) => Ok(Ok(self.ticket(&wish, granted))),
+            match self.device.sched.acquire(wish, table::cell(wish.node), most) {
+                Asked::Granted(slot) => Ok(Ok(Ticket::running(slot, op))),
                 Asked::Queued(key) => Ok(Err(key)),
                 Asked::Refused(why) => Err(why),
             }
         })
     }
 
-    /// Returns what a waiter was granted.
-    pub(crate) fn granted(&self, op: Op, granted: Granted, node: Arc<Node>) -> Ticket {
-        Ticket::slow(op, granted, node, self.flow)
-    }
-
-    fn ticket(&self, wish: &Wish<'_>, granted: Granted) -> Ticket {
-        Ticket::slow(wish.op, granted, Arc::clone(wish.node), self.flow)
-    }
-
     fn ask(
         &self,
         op: Op,
-        ask: impl Fn(Wish<'_>) -> Result<Granted, Refusal>,
+        ask: impl Fn(Wish<'_>) -> Result<usize, Refusal>,
     ) -> Result<Ticket, AcquireError> {
-        self.try_wish(op, |wish| ask(wish).map(|granted| self.ticket(&wish, granted)))
+        self.try_wish(op, |wish| ask(wish).map(|slot| Ticket::running(slot, op)))
     }
 
     /// Asks where the stream is; again if it was moved meanwhile.

@@ -1,11 +1,12 @@
 //! What the lock of a device protects.
 
-use std::{mem, num::NonZeroU32, task::Waker, time::Duration};
+use std::{mem, num::NonZeroU32, ptr, task::Waker, time::Duration};
 
 use slab::Slab;
 
 use crate::{
     cell::{Cell, List},
+    cost::CostModel,
     device_stats::{DeviceStats, Watch},
     latency::Governor,
     node::{Figure, Node, Stall},
@@ -23,9 +24,9 @@ pub(crate) struct State {
     pub(super) by_ticket: Vec<usize>,
     pub(super) running: Slab<Running>,
     /// Cells that have a lease.
-    leased: Vec<(Arc<Cell>, NodeId)>,
+    leased: Vec<(&'static Cell, NodeId)>,
     /// Cells that only count.
-    free: Vec<Arc<Cell>>,
+    free: Vec<&'static Cell>,
     /// Who is to be woken by somebody who holds no lock.
     pub(super) pending: Vec<Waker>,
     pub(super) watch: Watch,
@@ -56,31 +57,29 @@ pub(crate) struct Waiter {
 #[derive(Clone, Copy)]
 pub(super) enum Status {
     Queued(TicketId),
-    Granted(Granted),
+    /// It runs, by this number.
+    Granted(usize),
     Refused(Refusal),
 }
 
 /// An operation that was granted and has not ended.
 pub(crate) struct Running {
     node: Arc<Node>,
+    flow: FlowId,
+    op: Op,
     cost: u64,
+    waited: Waited,
     since: u64,
+    /// Whether it has a place in flight, to be given back.
+    is_placed: bool,
     /// Whether it was counted as overdue.
     is_overdue: bool,
 }
 
-/// What is granted by way of the lock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Granted {
-    /// The place in flight, to be given back.
-    pub(crate) slot: Option<usize>,
-    pub(crate) cost: u64,
-    pub(crate) waited: Waited,
-}
-
 /// What came of asking.
 pub(crate) enum Asked {
-    Granted(Granted),
+    /// It runs, by this number.
+    Granted(usize),
     /// Wait; what has come of it is told to who asks by this number.
     Queued(usize),
     Refused(Refusal),
@@ -115,9 +114,9 @@ impl State {
     pub(super) fn grant_now(
         &mut self,
         wish: Wish<'_>,
-        cell: Option<&Arc<Cell>>,
+        cell: Option<&'static Cell>,
         now: u64,
-    ) -> Result<Result<Granted, Blocked>, Refusal> {
+    ) -> Result<Result<usize, Blocked>, Refusal> {
         self.check(wish)?;
         let mut result = self.tree.try_grant(wish.flow, wish.request, now);
         if result.is_err() && !self.leased.is_empty() {
@@ -130,11 +129,11 @@ impl State {
         if let Some(cell) = cell {
             self.lease(cell, wish, now);
         }
-        Ok(Ok(self.granted(wish.node, wish.op, wish.request.cost, Waited::default(), now)))
+        Ok(Ok(self.granted(wish, Waited::default(), now)))
     }
 
     /// Gives a cell room for what comes after.
-    fn lease(&mut self, cell: &Arc<Cell>, wish: Wish<'_>, now: u64) {
+    fn lease(&mut self, cell: &'static Cell, wish: Wish<'_>, now: u64) {
         let (id, direction) = (wish.node.id, wish.request.direction);
         if self.tree.is_free(id, direction) {
             // What may be left in it was for limits that are gone.
@@ -142,7 +141,7 @@ impl State {
             self.unlease(id, direction, left, now);
             cell.set_free(direction);
             if cell.list(List::Free) {
-                self.free.push(Arc::clone(cell));
+                self.free.push(cell);
             }
             return;
         }
@@ -155,7 +154,7 @@ impl State {
         if let Some(lease) = self.tree.lease(id, direction, now) {
             cell.put(direction, lease);
             if cell.list(List::Leased) {
-                self.leased.push((Arc::clone(cell), id));
+                self.leased.push((cell, id));
             }
         }
     }
@@ -183,8 +182,8 @@ impl State {
     }
 
     /// Takes a cell out of the lists, and what it has back.
-    pub(super) fn unlist(&mut self, cell: &Arc<Cell>, id: NodeId, now: u64) {
-        let is_it = |other: &Arc<Cell>| Arc::ptr_eq(other, cell);
+    pub(super) fn unlist(&mut self, cell: &'static Cell, id: NodeId, now: u64) {
+        let is_it = |other: &&Cell| ptr::eq(*other, cell);
         if cell.unlist(List::Leased)
             && let Some(at) = self.leased.iter().position(|(other, _)| is_it(other))
         {
@@ -231,10 +230,11 @@ impl State {
                 None
             }
             Status::Granted(_) if skip("wait_gives_back") => None,
-            Status::Granted(granted) => {
-                let amount = Amount { bytes: waiter.op.bytes, ops: 1, cost: granted.cost };
-                self.give_back(&waiter.node, waiter.flow, waiter.op.kind, amount, now);
-                self.end(granted.slot?, now)
+            Status::Granted(slot) => {
+                let running = self.end(slot, now)?;
+                let amount = Amount { bytes: running.op.bytes, ops: 1, cost: running.cost };
+                self.give_back(&running.node, running.flow, running.op.kind, amount, now);
+                Some(running)
             }
             Status::Refused(_) => None,
         }
@@ -285,35 +285,34 @@ impl State {
 
     /// Notes that a waiter's turn has come; returns whom to wake.
     pub(super) fn hand_over(&mut self, key: usize, waited: Waited, now: u64) -> Option<Waker> {
-        let waiter = &self.waiters[key];
-        let (node, op, cost) = (Arc::clone(&waiter.node), waiter.op, waiter.request.cost);
-        let granted = self.granted(&node, op, cost, waited, now);
+        let Waiter { flow, op, request, ref node, .. } = self.waiters[key];
+        let node = Arc::clone(node);
+        let slot = self.granted(Wish { node: &node, flow, op, request }, waited, now);
         let waiter = &mut self.waiters[key];
-        waiter.status = Status::Granted(granted);
+        waiter.status = Status::Granted(slot);
         drop(waiter.stall.take());
         waiter.waker.take()
     }
 
-    /// Counts what was granted, and gives it its place in flight.
-    pub(super) fn granted(
-        &mut self,
-        node: &Arc<Node>,
-        op: Op,
-        cost: u64,
-        waited: Waited,
-        now: u64,
-    ) -> Granted {
+    /// Counts what was granted, and notes that it runs.
+    pub(super) fn granted(&mut self, wish: Wish<'_>, waited: Waited, now: u64) -> usize {
+        let Wish { node, flow, op, request: Request { cost, .. } } = wish;
         self.watch.grants = self.watch.grants.wrapping_add(1);
         node.count(op);
         node.add(Figure::Cost, cost);
         node.add(Figure::LimitWait, waited.limit);
         node.add(Figure::QueueWait, waited.queue);
-        let slot = self.tree.is_scheduled().then(|| {
+        let is_placed = self.tree.is_scheduled();
+        if is_placed {
             node.add(Figure::InFlight, 1);
-            let node = Arc::clone(node);
-            self.running.insert(Running { node, cost, since: now, is_overdue: false })
-        });
-        Granted { slot, cost, waited }
+        }
+        let (node, since, is_overdue) = (Arc::clone(node), now, false);
+        self.running.insert(Running { node, flow, op, cost, waited, since, is_placed, is_overdue })
+    }
+
+    /// Returns how long what runs waited.
+    pub(super) fn waited(&self, slot: usize) -> Waited {
+        self.running.get(slot).map_or(Waited::default(), |running| running.waited)
     }
 
     /// Has another depth be the most; returns what it is now.
@@ -327,17 +326,29 @@ impl State {
         Some(governor.set_most(most))
     }
 
-    /// Gives back a place in flight.
+    /// Ends what runs, and gives back its place in flight.
     pub(super) fn end(&mut self, slot: usize, now: u64) -> Option<Running> {
         let running = self.running.try_remove(slot)?;
-        running.node.add(Figure::InFlight, 1u64.wrapping_neg());
-        self.tree.complete(running.cost, now);
+        if running.is_placed {
+            running.node.add(Figure::InFlight, 1u64.wrapping_neg());
+            self.tree.complete(running.cost, now);
+        }
         Some(running)
     }
 
+    /// Gives back bytes that were not used, with what they cost; that it was one operation stays.
+    pub(super) fn shorten(&mut self, running: &Running, rest: u64, model: &CostModel, now: u64) {
+        let Running { ref node, flow, op, .. } = *running;
+        let used = Op { bytes: op.bytes.saturating_sub(rest), ..op };
+        let cost = model.cost(op, op.offset).saturating_sub(model.cost(used, op.offset));
+        self.give_back(node, flow, op.kind, Amount { bytes: rest, ops: 0, cost }, now);
+    }
+
     /// Learns from how long an operation took.
-    pub(super) fn note(&mut self, running: Option<&Running>, now: u64) {
-        let Some(running) = running else { return };
+    pub(super) fn note(&mut self, running: &Running, now: u64) {
+        if !running.is_placed {
+            return;
+        }
         let took = now.saturating_sub(running.since);
         if took > self.watch.patience && !running.is_overdue {
             self.watch.overdue += 1;
@@ -380,12 +391,14 @@ impl State {
 
     pub(super) fn stats(&mut self, now: u64) -> DeviceStats {
         for (_, running) in &mut self.running {
-            if !running.is_overdue && now.saturating_sub(running.since) > self.watch.patience {
+            if running.is_placed
+                && !running.is_overdue
+                && now.saturating_sub(running.since) > self.watch.patience
+            {
                 running.is_overdue = true;
                 self.watch.overdue += 1;
             }
         }
-        let in_flight = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
-        self.watch.stats(self.tree.waiting(), in_flight, self.tree.settings().depth())
+        self.watch.stats(self.tree.waiting(), self.tree.in_flight(), self.tree.settings().depth())
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// The greatest lease, in bytes.
-const LEASE_BYTES: u64 = 256 << 10;
+const LEASE_BYTES: u64 = 4 << 20;
 
 /// A lease is what comes in during this part of a second: 0.5 ms.
 const LEASES_A_SECOND: u64 = 2_000;
@@ -43,7 +43,7 @@ impl IoTree {
     }
 
     /// Takes tokens of all limits that count this direction, to be used without the tree: as much as
-    /// comes in during 0.5 ms of the tightest one, at most 256 KiB, and no more than is there.
+    /// comes in during 0.5 ms of the tightest one, at most 4 MiB, and no more than is there.
     ///
     /// `None` while anybody waits or what is in flight is bounded, if there is no token left, or if the
     /// node is removed. Shares, reservations and figures do not know of it.
