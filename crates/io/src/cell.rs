@@ -20,7 +20,7 @@
 //! `tests/stress.rs`, `tests/model.rs`.
 
 use crate::{
-    op::{Kind, Op},
+    op::Kind,
     sync::{AtomicU64, Mutex, Ordering, skip},
     tree::{Direction, Lease},
 };
@@ -95,32 +95,32 @@ impl Cell {
         SPARE.lock().push(self);
     }
 
-    /// Takes room for `op`, and counts it; by the owner alone.
+    /// Takes room for an operation, and counts it; by the owner alone.
     #[inline]
-    pub(crate) fn take(&self, op: Op) -> Taken {
-        if op.kind == Kind::Discard {
+    pub(crate) fn take(&self, kind: Kind, op_bytes: u64) -> Taken {
+        if kind == Kind::Discard {
             return Taken::Short; // counted apart
         }
-        let at = op.direction() as usize;
+        let at = kind.direction() as usize;
         let lease = &self.leases[at];
         // Ordering: Relaxed: the word says all there is to know.
         let mut word = lease.load(Ordering::Relaxed);
         while word & FREE == 0 {
             let (ops, bytes) = (word >> OPS, word & BYTES);
-            if ops == 0 || bytes < op.bytes {
+            if ops == 0 || bytes < op_bytes {
                 return Taken::Short;
             }
-            let left = word - (1 << OPS) - op.bytes;
+            let left = word - (1 << OPS) - op_bytes;
             // Ordering: Relaxed: as above; what was charged for it lies behind the device's lock.
             match lease.compare_exchange_weak(word, left, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
-                    self.count(at, 1, op.bytes);
+                    self.count(at, 1, op_bytes);
                     return Taken::Leased;
                 }
                 Err(now) => word = now,
             }
         }
-        self.count(at, 1, op.bytes);
+        self.count(at, 1, op_bytes);
         Taken::Free
     }
 

@@ -14,7 +14,10 @@ pub struct Op {
 }
 
 /// What an operation does.
+///
+/// As wide as a word: a copy of what is padded is made of parts that overlap, which processors wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub(crate) enum Kind {
     Read,
     Write,
@@ -23,11 +26,13 @@ pub(crate) enum Kind {
 
 impl Op {
     /// Returns a read of so many bytes.
+    #[inline]
     pub const fn read(bytes: u64) -> Self {
         Self { kind: Kind::Read, bytes, offset: None }
     }
 
     /// Returns a write of so many bytes.
+    #[inline]
     pub const fn write(bytes: u64) -> Self {
         Self { kind: Kind::Write, bytes, offset: None }
     }
@@ -50,12 +55,14 @@ impl Op {
         self.bytes
     }
 
+    #[inline]
     pub(crate) const fn direction(self) -> Direction {
         self.kind.direction()
     }
 }
 
 impl Kind {
+    #[inline]
     pub(crate) const fn direction(self) -> Direction {
         match self {
             Self::Read => Direction::Read,

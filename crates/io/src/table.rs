@@ -39,7 +39,7 @@ thread_local! {
 /// Takes room for `op` from what the thread has of the node with that key.
 #[inline]
 pub(crate) fn take(key: u64, op: Op) -> bool {
-    TABLE.with(|table| table[place(key)].of(key).is_some_and(|cell| cell.take(op) != Taken::Short))
+    own(key).is_some_and(|cell| cell.take(op.kind, op.bytes) != Taken::Short)
 }
 
 /// Returns the node with that key, if the thread has a cell of it.
@@ -51,7 +51,7 @@ pub(crate) fn node(key: u64) -> Option<Arc<Node>> {
 /// Returns the thread's cell of a node; `None` while the thread ends.
 pub(crate) fn cell(node: &Arc<Node>) -> Option<&'static Cell> {
     let at = place(node.key);
-    if let Some(own) = TABLE.with(|table| table[at].of(node.key)) {
+    if let Some(own) = own(node.key) {
         return Some(own);
     }
     let own = OWNED.try_with(|owned| owned.borrow_mut().0[at].replace(Arc::clone(node)));
@@ -64,6 +64,18 @@ pub(crate) fn cell(node: &Arc<Node>) -> Option<&'static Cell> {
     Some(cell)
 }
 
+/// Returns the thread's cell of the node with that key.
+#[inline(always)]
+fn own(key: u64) -> Option<&'static Cell> {
+    TABLE.with(
+        #[inline(always)]
+        |table| {
+            let place = &table[place(key)];
+            if place.key.get() == key { place.cell.get() } else { None }
+        },
+    )
+}
+
 fn fold(node: &Node, cell: &'static Cell) {
     let sched = &node.device.sched;
     if !sched.is_inherited() {
@@ -71,16 +83,12 @@ fn fold(node: &Node, cell: &'static Cell) {
     }
 }
 
+#[inline(always)]
 fn place(key: u64) -> usize {
-    usize::try_from(key % PLACES as u64).unwrap_or_default()
+    usize::try_from(key).unwrap_or_default() % PLACES
 }
 
 impl Place {
-    #[inline]
-    fn of(&self, key: u64) -> Option<&'static Cell> {
-        if self.key.get() == key { self.cell.get() } else { None }
-    }
-
     /// Puts a cell there; returns the one that was.
     fn set(&self, key: u64, cell: Option<&'static Cell>) -> Option<&'static Cell> {
         self.key.set(key);
