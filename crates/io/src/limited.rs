@@ -2,6 +2,7 @@
 
 mod lane;
 mod transfer;
+mod writeback;
 #[cfg(unix)]
 mod positioned;
 #[cfg(feature = "tokio")]
@@ -19,7 +20,10 @@ use crate::{
     time::nanos,
 };
 
-use self::lane::{Lane, Pays};
+use self::{
+    lane::{Lane, Pays},
+    writeback::Writeback,
+};
 
 /// A file or stream whose reads and writes wait for their turn, and are charged to a group; from [`Stream::limit`].
 ///
@@ -35,7 +39,7 @@ use self::lane::{Lane, Pays};
 ///
 /// What is in a buffer of its own when it is wrapped counts as it goes in: wrap the file, and that in a
 /// [`BufWriter`](io::BufWriter). Writes to a file's cache count when they are copied there, not when they reach the
-/// disk; open with `O_DIRECT`, or call `sync_data` every few MiB, for them to be the same.
+/// disk; open with `O_DIRECT`, or have them [written back](Self::sync_every) every few MiB, for them to be the same.
 ///
 /// The quantum should be a multiple of 4,096 where files are open with `O_DIRECT`.
 ///
@@ -76,6 +80,7 @@ pub struct Limited<T> {
     cursor: Option<u64>,
     /// How many bytes one operation may be.
     quantum: u64,
+    writeback: Option<Writeback<T>>,
     /// How long positioned operations waited, in nanoseconds: for limits, and for their turn.
     waited: [AtomicU64; 2],
 }
@@ -105,6 +110,7 @@ impl<T> Limited<T> {
             writes: Lane::new(stream.clone(), Pays::Before),
             cursor: None,
             quantum,
+            writeback: None,
             waited: [const { AtomicU64::new(0) }; 2],
         }
     }

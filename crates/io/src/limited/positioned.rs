@@ -14,15 +14,21 @@ impl<T> Limited<T> {
         len: usize,
         mut act: impl FnMut(&T, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let mut act = |room| {
+            self.write_back(op.direction())?;
+            let result = act(&self.inner, room);
+            self.note_written(op.direction(), &result);
+            result
+        };
         if len == 0 || self.is_paid() {
-            return act(&self.inner, len);
+            return act(len);
         }
         let permit = self.stream().acquire_blocking(op)?;
         self.note_wait(permit.waited());
         let room = usize::try_from(op.bytes()).map_or(len, |bytes| bytes.min(len));
         let cover = Cover::of(self.stream());
         let result = loop {
-            match act(&self.inner, room) {
+            match act(room) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result,
             }

@@ -42,14 +42,14 @@ impl<T> Limited<T> {
         len: usize,
         act: impl FnOnce(&mut T, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if len == 0 || self.is_paid() {
-            return act(&mut self.inner, len);
-        }
         let op = self.op(op, len);
+        if len == 0 || self.is_paid() {
+            return self.act(op, len, act);
+        }
         let admitted = lane(self).begin(op)?;
         let room = usize::try_from(admitted).map_or(len, |admitted| admitted.min(len));
         let cover = Cover::of(self.stream());
-        let result = act(&mut self.inner, room);
+        let result = self.act(op, room, act);
         drop(cover);
         let moved = match &result {
             Ok(moved) => u64::try_from(*moved).ok(),
@@ -58,6 +58,18 @@ impl<T> Limited<T> {
         };
         lane(self).end(moved);
         self.advance(moved.unwrap_or_default());
+        result
+    }
+
+    fn act(
+        &mut self,
+        op: Op,
+        room: usize,
+        act: impl FnOnce(&mut T, usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.write_back(op.direction())?;
+        let result = act(&mut self.inner, room);
+        self.note_written(op.direction(), &result);
         result
     }
 }
