@@ -48,6 +48,8 @@ pub(crate) struct StreamInner {
 struct Place {
     css: CssRef<IoCss>,
     node: Arc<Node>,
+    /// How often it was moved.
+    moves: u64,
     /// Where it was before, for what was granted there and is given back.
     former: Vec<Weak<Node>>,
     /// Where the operation before ended.
@@ -104,7 +106,7 @@ impl Stream {
         let flow = device.inner.sched.open(&node).ok_or_else(removed)?;
         let inner = Arc::new(StreamInner {
             key: AtomicU64::new(node.key),
-            place: Mutex::new(Place { css, node, former: Vec::new(), cursor: None }),
+            place: Mutex::new(Place { css, node, moves: 0, former: Vec::new(), cursor: None }),
             flow,
             device: Arc::clone(&device.inner),
             shared: Arc::clone(device.controller.subsystem().shared()),
@@ -268,26 +270,26 @@ impl StreamInner {
             return Err(self.refused(op, Refusal::Forked));
         }
         loop {
-            let (node, cost) = self.whereabouts(op);
+            let (node, moves, cost) = self.whereabouts(op);
             let request = Request::new(op.direction(), op.bytes, cost);
             let wish = Wish { node: &node, flow: self.flow, op, request };
             match ask(wish) {
-                // By its lock: who moves it holds that until all is moved.
-                Err(Refusal::Removed) if self.place.lock().node.key != node.key => {}
+                // By its lock: who moves it holds that until all is moved. It may be back where it was.
+                Err(Refusal::Removed) if self.place.lock().moves != moves => {}
                 Err(why) => return Err(self.refused(op, why)),
                 Ok(what) => return Ok(what),
             }
         }
     }
 
-    /// Returns where the stream is, and what the operation costs after the one before.
-    fn whereabouts(&self, op: Op) -> (Arc<Node>, u64) {
+    /// Returns where the stream is, after how many moves, and what the operation costs after the one before.
+    fn whereabouts(&self, op: Op) -> (Arc<Node>, u64, u64) {
         let mut place = self.place.lock();
         let cost = self.device.cost.cost(op, place.cursor);
         if let Some(offset) = op.offset {
             place.cursor = Some(offset.saturating_add(op.bytes));
         }
-        (Arc::clone(&place.node), cost)
+        (Arc::clone(&place.node), place.moves, cost)
     }
 
     /// Returns the node where it is or was, if that has this key.
@@ -317,6 +319,7 @@ impl StreamInner {
         }
         // Ordering: Relaxed: see `take`.
         self.key.store(node.key, Ordering::Relaxed);
+        place.moves += 1;
         let former = std::mem::replace(&mut place.node, node);
         place.former.retain(|node| node.strong_count() > 0);
         place.former.push(Arc::downgrade(&former));
