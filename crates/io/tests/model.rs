@@ -6,13 +6,15 @@ mod scene;
 
 use std::{error::Error, num::NonZeroU32, task::Poll, time::Duration};
 
-use fief_core::{Cgroup, Removal};
+use fief_core::{Cgroup, MemberPolicy, RebindOptions, Removal};
 use fief_io::{Acquire, Device, IoCss, Limits, Op, OwnedPermit, Stream};
 use proptest::prelude::*;
 use scene::{Scene, poll};
 
 /// Groups that stay: two with two below each.
 const GROUPS: usize = 6;
+/// The other of the two, and those below it.
+const FLIPPED: [usize; GROUPS] = [3, 4, 5, 0, 1, 2];
 const STREAMS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -30,7 +32,10 @@ enum Step {
     Pass(u64),
     Limit(usize, Option<u64>),
     Depth(u32),
-    Move(usize, usize),
+    /// Moves a stream's task in the tree that the controller is bound to, or in the other.
+    Move(usize, usize, bool),
+    /// Moves the controller to the other tree: to the groups of the same names, or with the two exchanged.
+    Rebind(bool),
     /// Has an extra group come, do something, and go.
     Guest(usize, u64),
     Kill(usize),
@@ -56,7 +61,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..GROUPS, proptest::option::of(1..10_000_000_u64))
             .prop_map(|(at, rate)| Step::Limit(at, rate)),
         1 => (0..4_u32).prop_map(Step::Depth),
-        1 => (0..STREAMS, 0..GROUPS).prop_map(|(at, to)| Step::Move(at, to)),
+        2 => (0..STREAMS, 0..GROUPS, any::<bool>())
+            .prop_map(|(at, to, is_here)| Step::Move(at, to, is_here)),
+        2 => any::<bool>().prop_map(Step::Rebind),
         1 => (0..GROUPS, 0..100_000_u64).prop_map(|(at, bytes)| Step::Guest(at, bytes)),
         1 => (0..STREAMS).prop_map(Step::Kill),
     ]
@@ -89,35 +96,80 @@ fn kind(op: Op) -> usize {
 
 struct World {
     scene: Scene,
-    groups: Vec<Cgroup>,
+    /// Two trees with groups of the same names, of which the controller is bound to one.
+    trees: [Vec<Cgroup>; 2],
+    bound: usize,
+    /// Which group of that shows each css.
+    shown: [usize; GROUPS],
+    /// Where the task of each stream is, in each tree.
+    places: [Vec<usize>; 2],
+    /// Of each css.
     parents: Vec<Option<usize>>,
     accounts: Vec<Account>,
     root: Account,
-    /// Where each stream is.
-    homes: Vec<usize>,
     permits: Vec<(OwnedPermit, usize, Op)>,
 }
 
 impl World {
     fn new() -> Result<Self, Box<dyn Error>> {
         let scene = Scene::new(Device::builder("disk"))?;
-        let mut groups = Vec::new();
+        let other = scene.registry.create_hierarchy("by-plan")?;
+        let mut trees = [Vec::new(), Vec::new()];
         let mut parents = Vec::new();
-        for name in ["a", "b"] {
-            let above = groups.len();
-            let group = scene.group(name, Limits::new())?;
-            parents.push(None);
-            let below = ["x", "y"].map(|name| group.create_child(name));
-            groups.push(group);
-            for below in below {
-                groups.push(below?);
-                parents.push(Some(above));
+        for (tree, hierarchy) in trees.iter_mut().zip([&scene.tenants, &other]) {
+            parents.clear();
+            for name in ["a", "b"] {
+                let above = tree.len();
+                let group = hierarchy.root().create_child(name)?;
+                parents.push(None);
+                let below = ["x", "y"].map(|name| group.create_child(name));
+                tree.push(group);
+                for below in below {
+                    tree.push(below?);
+                    parents.push(Some(above));
+                }
             }
         }
         let accounts = vec![Account::default(); GROUPS];
-        let homes = (0..STREAMS).map(|at| at % GROUPS).collect();
-        let (root, permits) = (Account::default(), Vec::new());
-        Ok(Self { scene, groups, parents, accounts, root, homes, permits })
+        let place: Vec<_> = (0..STREAMS).map(|at| at % GROUPS).collect();
+        let (places, shown) = ([place.clone(), place], std::array::from_fn(|at| at));
+        let (root, permits, bound) = (Account::default(), Vec::new(), 0);
+        Ok(Self { scene, trees, bound, shown, places, parents, accounts, root, permits })
+    }
+
+    /// Makes the streams, and has their tasks be in both trees.
+    fn streams(&self) -> Result<Vec<Stream>, Box<dyn Error>> {
+        let mut streams = Vec::new();
+        for at in 0..STREAMS {
+            let stream = self.scene.disk.stream(&self.trees[0][self.places[0][at]])?;
+            stream.task().ok_or("no task")?.join(&self.trees[1][self.places[1][at]])?;
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
+    /// Returns the group that shows a css.
+    fn group(&self, css: usize) -> &Cgroup {
+        &self.trees[self.bound][self.shown[css]]
+    }
+
+    /// Returns the css that a stream is charged to.
+    fn home(&self, stream: usize) -> usize {
+        let place = self.places[self.bound][stream];
+        self.shown.iter().position(|shown| *shown == place).expect("each shows one")
+    }
+
+    fn rebind(&mut self, is_flipped: bool) -> Result<(), Box<dyn Error>> {
+        let to = 1 - self.bound;
+        let shown = self.shown.map(|at| if is_flipped { FLIPPED[at] } else { at });
+        let here = self.shown.map(|at| self.trees[self.bound][at].clone());
+        let there = shown.map(|at| self.trees[to][at].clone());
+        let target = there[0].hierarchy();
+        let pairs = here.into_iter().zip(there);
+        let options = RebindOptions::new().mapping(pairs).members(MemberPolicy::Move);
+        self.scene.io.rebind(&target, &options)?;
+        (self.bound, self.shown) = (to, shown);
+        Ok(())
     }
 
     fn charge(&mut self, group: usize, op: Op, ops: u64, bytes: u64) {
@@ -142,10 +194,11 @@ impl World {
 
     fn check(&self) {
         let disk = &self.scene.disk;
-        for (group, account) in self.groups.iter().zip(&self.accounts) {
+        for (css, account) in self.accounts.iter().enumerate() {
+            let group = self.group(css);
             assert_eq!(Account::of(&self.scene.css(group), disk), *account, "{}", group.path());
         }
-        let root = self.scene.css(&self.scene.tenants.root());
+        let root = self.scene.io.root().expect("it is registered");
         assert_eq!(Account::of(&root, disk), self.root);
     }
 }
@@ -161,7 +214,7 @@ fn settle(world: &mut World, waits: &mut Vec<Waits<'_>>) {
     // What was granted is counted at once, so all are asked before accounts are compared.
     let mut at = 0;
     while at < waits.len() {
-        let home = world.homes[waits[at].stream];
+        let home = world.home(waits[at].stream);
         match poll(&mut waits[at].acquire) {
             Poll::Pending => at += 1,
             Poll::Ready(result) => {
@@ -175,7 +228,7 @@ fn settle(world: &mut World, waits: &mut Vec<Waits<'_>>) {
 }
 
 fn guest(world: &mut World, below: usize, bytes: u64) -> Result<(), Box<dyn Error>> {
-    let group = world.groups[below].create_child("guest")?;
+    let group = world.group(below).create_child("guest")?;
     let css = world.scene.css(&group);
     let stream = world.scene.disk.stream_at(&css)?;
     let op = Op::write(bytes);
@@ -201,21 +254,19 @@ fn guest(world: &mut World, below: usize, bytes: u64) -> Result<(), Box<dyn Erro
 
 fn run(steps: Vec<Step>) -> Result<(), Box<dyn Error>> {
     let mut world = World::new()?;
-    let streams: Vec<Stream> = (0..STREAMS)
-        .map(|at| world.scene.disk.stream(&world.groups[at % GROUPS]))
-        .collect::<Result<_, _>>()?;
+    let streams = world.streams()?;
     let mut waits: Vec<Waits<'_>> = Vec::new();
     for step in steps {
         match step {
             Step::Try(at, op) => {
                 if let Ok(permit) = streams[at].try_acquire(op) {
-                    let home = world.homes[at];
+                    let home = world.home(at);
                     world.keep(permit.into_owned(), home, op);
                 }
             }
             Step::Urgent(at, op) => {
                 let permit = streams[at].charge_urgent(op)?.into_owned();
-                let home = world.homes[at];
+                let home = world.home(at);
                 world.keep(permit, home, op);
             }
             Step::Wait(at, op) => {
@@ -240,15 +291,17 @@ fn run(steps: Vec<Step>) -> Result<(), Box<dyn Error>> {
                 let limits = rate.map_or(Limits::new(), |rate| {
                     Limits::new().rbps(rate).wiops(1 + rate / 1_000).bps(rate * 2)
                 });
-                world.scene.limit(&world.groups[at], limits)?;
+                world.scene.limit(world.group(at), limits)?;
             }
             Step::Depth(depth) => world.scene.disk.set_depth(NonZeroU32::new(depth)),
-            Step::Move(at, to) => {
-                streams[at].task().ok_or("no task")?.join(&world.groups[to])?;
-                world.homes[at] = to;
+            Step::Move(at, to, is_here) => {
+                let tree = if is_here { world.bound } else { 1 - world.bound };
+                streams[at].task().ok_or("no task")?.join(&world.trees[tree][to])?;
+                world.places[tree][at] = to;
             }
+            Step::Rebind(is_flipped) => world.rebind(is_flipped)?,
             Step::Guest(at, bytes) => guest(&mut world, at, bytes)?,
-            Step::Kill(at) => world.groups[world.homes[at]].kill().map(drop)?,
+            Step::Kill(at) => world.group(world.home(at)).kill().map(drop)?,
         }
         settle(&mut world, &mut waits);
         world.check();
@@ -261,8 +314,8 @@ fn run(steps: Vec<Step>) -> Result<(), Box<dyn Error>> {
     let stats = world.scene.disk.stats();
     assert_eq!((stats.waiting, stats.in_flight), (0, 0));
     // Who is next gets through.
-    for group in &world.groups {
-        world.scene.limit(group, Limits::new())?;
+    for css in 0..GROUPS {
+        world.scene.limit(world.group(css), Limits::new())?;
     }
     for stream in &streams {
         let mut last = stream.acquire(Op::read(1));
