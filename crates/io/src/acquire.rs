@@ -43,7 +43,7 @@ impl<'a> Acquire<'a> {
         Self { stream, op, deadline: None, stage: Stage::New }
     }
 
-    /// Gives it a deadline.
+    /// Gives it a deadline, of the [machine's clock](Stream::acquire_until).
     ///
     /// It fails at once, with [`Refusal::WouldBlock`], if a limit lets nothing through before that; and with
     /// [`Refusal::TimedOut`] when it is polled later, which somebody else has to see to.

@@ -93,7 +93,7 @@ pub enum DeviceError {
 #[non_exhaustive]
 pub enum SetError {
     /// A rate is out of range: of a limit from 1, of what is reserved from 0.
-    #[error("{file} of {cgroup} on {device}: {} of {rate} is not a rate up to {RATE_MAX}, and not 0", .dimension.name())]
+    #[error("{file} of {cgroup} on {device}: {} of {rate} is not a rate from {} to {RATE_MAX}", .dimension.name(), least(.file))]
     Rate {
         /// The path of the group.
         cgroup: String,
@@ -195,6 +195,11 @@ pub struct UnknownDeviceError {
     pub device: String,
     /// The names of those that there are, in their order.
     pub devices: Vec<String>,
+}
+
+/// Returns the least rate that a setting may have.
+fn least(file: &str) -> u64 {
+    u64::from(file != "io.min")
 }
 
 fn shown(devices: &[String]) -> String {

@@ -177,7 +177,7 @@ impl Stream {
         acquire::block(self, op, None)
     }
 
-    /// Waits on this thread for an operation's turn, not longer than `timeout`.
+    /// Waits on this thread for an operation's turn, not longer than `timeout` by the machine's clock.
     ///
     /// # Errors
     ///
@@ -187,6 +187,9 @@ impl Stream {
     }
 
     /// Waits on this thread for an operation's turn, until `deadline`.
+    ///
+    /// The deadline is of the machine's clock, also where the controller has [another](crate::IoBuilder::clock): what a
+    /// limit makes it wait is reckoned by the controller's, and compared with what is left until then by the machine's.
     ///
     /// # Errors
     ///

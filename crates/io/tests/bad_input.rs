@@ -53,12 +53,12 @@ fn a_setting_out_of_range_names_the_group_the_value_and_the_rule() -> Outcome {
     css.set_latency(disk, Some(MILLI))?;
     let before = settings(&css, disk);
     let limits = |dimension, rate| css.set_limits(disk, Limits::new().with(dimension, rate));
-    assert_snapshot!(limits(Dimension::Wiops, Limit::At(0)).unwrap_err(), @"io.max of /web on disk: wiops of 0 is not a rate up to 9223372036854775807, and not 0");
-    assert_snapshot!(limits(Dimension::Bps, Limit::At(u64::MAX)).unwrap_err(), @"io.max of /web on disk: bps of 18446744073709551615 is not a rate up to 9223372036854775807, and not 0");
+    assert_snapshot!(limits(Dimension::Wiops, Limit::At(0)).unwrap_err(), @"io.max of /web on disk: wiops of 0 is not a rate from 1 to 9223372036854775807");
+    assert_snapshot!(limits(Dimension::Bps, Limit::At(u64::MAX)).unwrap_err(), @"io.max of /web on disk: bps of 18446744073709551615 is not a rate from 1 to 9223372036854775807");
     assert_snapshot!(css.set_weight(disk, Some(0)).unwrap_err(), @"io.weight of /web: 0 is not a weight from 1 to 10000");
     assert_snapshot!(css.set_weight(disk, Some(10_001)).unwrap_err(), @"io.weight of /web: 10001 is not a weight from 1 to 10000");
     assert_snapshot!(css.set_default_weight(u32::MAX).unwrap_err(), @"io.weight of /web: 4294967295 is not a weight from 1 to 10000");
-    assert_snapshot!(css.set_min(disk, Min { bps: 1 << 63, iops: 0 }).unwrap_err(), @"io.min of /web on disk: bps of 9223372036854775808 is not a rate up to 9223372036854775807, and not 0");
+    assert_snapshot!(css.set_min(disk, Min { bps: 1 << 63, iops: 0 }).unwrap_err(), @"io.min of /web on disk: bps of 9223372036854775808 is not a rate from 0 to 9223372036854775807");
     assert_snapshot!(css.set_latency(disk, Some(Duration::ZERO)).unwrap_err(), @"io.latency of /web on disk: 0ns is not from 1us to 10s");
     assert_snapshot!(css.set_latency(disk, Some(Duration::MAX)).unwrap_err(), @"io.latency of /web on disk: 18446744073709551615.999999999s is not from 1us to 10s");
     for rate in [0, 1 << 63, u64::MAX] {

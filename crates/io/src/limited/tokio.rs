@@ -85,7 +85,8 @@ impl<T: Unpin> Limited<T> {
     }
 }
 
-/// A read that is given up leaves its turn, or what was admitted, to the next one.
+/// A read that is given up leaves its turn, or what was admitted, to the next one. Until that is polled, or this is dropped, it
+/// keeps it: on a device with a depth also its place in flight.
 impl<T: AsyncRead + Unpin> AsyncRead for Limited<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -115,7 +116,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Limited<T> {
     }
 }
 
-/// A write that is given up leaves its turn, or what was admitted, to the next one.
+/// A write that is given up leaves its turn, or what was admitted, to the next one. Until that is polled, or this is dropped, it
+/// keeps it: on a device with a depth also its place in flight.
 impl<T: AsyncWrite + Unpin> AsyncWrite for Limited<T> {
     fn poll_write(
         self: Pin<&mut Self>,
