@@ -49,7 +49,7 @@ pub(crate) fn read(css: &Css<IoCss>, file: &str) -> Result<String, HookError> {
         }
         "stat.local" => of_devices(css, |css, device| {
             let stats = css.figures(device, |node| node.own())?;
-            Some(stat_line(device, IoStats { nr_throttled: 0, ..stats }))
+            Some(stat_line(device, stats.without_limits()))
         }),
         "pressure" => render::value(css.pressure()),
         _ => return Err(format!("{file} cannot be read").into()),
@@ -271,6 +271,7 @@ fn stat_line(device: &DeviceInner, stats: IoStats) -> String {
         ("waiting", stats.waiting),
         ("inflight", stats.inflight),
         ("cost_usec", micros(stats.cost)),
+        ("debt_usec", micros(stats.debt)),
     ];
     render::nested(&device.name, pairs)
 }

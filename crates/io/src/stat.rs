@@ -37,8 +37,8 @@ pub struct IoStats {
     pub wait: Duration,
     /// How long operations waited for their turn or for a place in flight, together, until they were admitted.
     pub queue: Duration,
-    /// How often operations were held back by a limit of this very group; 0 in
-    /// [`own_stats`](IoCss::own_stats).
+    /// How often a limit of this very group began to hold back operations of its own or of groups below; not how often one
+    /// above or below it did, as in the kernel's `cpu.stat`. 0 in [`own_stats`](IoCss::own_stats).
     pub nr_throttled: u64,
     /// Operations that were [charged without waiting](crate::Stream::charge_urgent).
     pub nr_urgent: u64,
@@ -47,8 +47,13 @@ pub struct IoStats {
     /// How many are in flight now, on a device that counts them: one with a depth.
     pub inflight: u64,
     /// What operations cost by the device's [model](crate::CostModel), of those that were admitted by way of its lock. On
-    /// a device with a depth that is all of them.
+    /// a device with a depth that is all of them. Elsewhere it leaves out what threads did from the room that they had at
+    /// hand, and says little.
     pub cost: Duration,
+    /// How long it takes from now until the limits of this very group are out of debt: the longest of them. After an
+    /// operation that was larger than what was left, or [did not wait](crate::Stream::charge_urgent). 0 in
+    /// [`own_stats`](IoCss::own_stats).
+    pub debt: Duration,
 }
 
 /// What the process had the machine's devices do, by the kernel's reckoning.
@@ -85,7 +90,7 @@ impl IoCss {
     #[doc(alias = "io.stat.local")]
     pub fn own_stats(&self, device: &Device) -> IoStats {
         let stats = self.figures(&device.inner, |node| node.own()).unwrap_or_default();
-        IoStats { nr_throttled: 0, ..stats }
+        stats.without_limits()
     }
 
     /// Returns figures of a device, if the group has a node there.
@@ -95,8 +100,10 @@ impl IoCss {
         figures: impl FnOnce(&Arc<Node>) -> [u64; Figure::COUNT],
     ) -> Option<IoStats> {
         let node = self.existing(device).flatten()?;
-        let (figures, tree) =
-            device.sched.look(|tree, _| (figures(&node), tree.stats(node.id).unwrap_or_default()));
+        let (figures, throttled, debt) = device.sched.look(|tree, now| {
+            let throttled = tree.stats(node.id).map_or(0, |stats| stats.throttled);
+            (figures(&node), throttled, tree.debt(node.id, now).unwrap_or(0))
+        });
         let of = |figure: Figure| figures[figure as usize];
         let time = |figure| Duration::from_nanos(of(figure));
         Some(IoStats {
@@ -108,12 +115,20 @@ impl IoCss {
             dios: of(Figure::Discards),
             wait: time(Figure::LimitWait),
             queue: time(Figure::QueueWait),
-            nr_throttled: tree.throttled,
+            nr_throttled: throttled,
             nr_urgent: of(Figure::Urgent),
             waiting: of(Figure::Waiting),
             inflight: of(Figure::InFlight),
             cost: time(Figure::Cost),
+            debt: Duration::from_nanos(debt),
         })
+    }
+}
+
+impl IoStats {
+    /// Returns them without what is of the group's limits, which are for all below it.
+    pub(crate) fn without_limits(self) -> Self {
+        Self { nr_throttled: 0, debt: Duration::ZERO, ..self }
     }
 }
 

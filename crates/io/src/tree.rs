@@ -321,6 +321,17 @@ impl IoTree {
         Ok(self.nodes[self.find(node)?].stats)
     }
 
+    /// How long it takes until the node's own limits are out of debt, in nanoseconds: the longest of
+    /// them; 0 if none is. O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::Removed`].
+    pub fn debt(&self, node: NodeId, now: u64) -> Result<u64, TreeError> {
+        let limiter = self.nodes[self.find(node)?].limiter.as_deref();
+        Ok(limiter.map_or(0, |limiter| limiter.debt(now.max(self.now))))
+    }
+
     fn find(&self, node: NodeId) -> Result<u32, TreeError> {
         self.nodes.find(node.0).ok_or(TreeError::Removed { node })
     }

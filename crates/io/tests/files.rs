@@ -160,8 +160,8 @@ fn what_is_set_by_a_call_is_shown_and_the_other_way_round() {
     rw io.max: 253:0 rbps=1000 wbps=max riops=max wiops=max bps=max iops=7 rbps_burst=5
     rw io.min: net bps=9 iops=8
     r- io.pressure: some avg10=0.00 avg60=0.00 avg300=0.00 total=0, full avg10=0.00 avg60=0.00 avg300=0.00 total=0
-    r- io.stat: 253:0 rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0, net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0
-    r- io.stat.local: 253:0 rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0, net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0
+    r- io.stat: 253:0 rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0 debt_usec=0, net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0 debt_usec=0
+    r- io.stat.local: 253:0 rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0 debt_usec=0, net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0 debt_usec=0
     rw io.weight: default 20, 253:0 300
     ");
     assert_eq!((css.limits(disk), css.limits(net)), (limits, Limits::MAX));
@@ -335,8 +335,8 @@ fn a_device_that_is_removed_takes_its_lines_along() {
     rw io.max: net rbps=1000 wbps=max riops=max wiops=max bps=max iops=max
     rw io.min: net bps=1 iops=0
     r- io.pressure: some avg10=0.00 avg60=0.00 avg300=0.00 total=0, full avg10=0.00 avg60=0.00 avg300=0.00 total=0
-    r- io.stat: net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0
-    r- io.stat.local: net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0
+    r- io.stat: net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0 debt_usec=0
+    r- io.stat.local: net rbytes=0 wbytes=0 rios=0 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=0 debt_usec=0
     rw io.weight: default 100, net 200
     ");
     // One of the same name begins anew.
@@ -375,13 +375,17 @@ fn figures_are_of_the_group_and_of_all_below_it() {
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(waits.as_mut().poll(cx).is_pending());
     scene.clock.advance(10 * MILLI);
-    assert_snapshot!(api.read("io.stat").unwrap(), @"net rbytes=0 wbytes=700 rios=0 wios=1 dbytes=2000 dios=1 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=1 waiting=1 inflight=0 cost_usec=22");
+    assert_snapshot!(api.read("io.stat").unwrap(), @"net rbytes=0 wbytes=700 rios=0 wios=1 dbytes=2000 dios=1 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=1 waiting=1 inflight=0 cost_usec=22 debt_usec=0");
+    let css = scene.io.css(&scene.web).unwrap();
+    assert_eq!(css.stats(&scene.net).debt.as_micros(), 10_000);
+    assert_eq!(css.own_stats(&scene.net).debt, Duration::ZERO);
+    assert!(scene.web.read("io.stat").unwrap().ends_with(" debt_usec=10000\n"));
     scene.clock.advance(20 * MILLI);
     scene.io.subsystem().tick();
     assert!(waits.as_mut().poll(cx).is_ready());
-    assert_snapshot!(api.read("io.stat").unwrap(), @"net rbytes=100 wbytes=700 rios=1 wios=1 dbytes=2000 dios=1 wait_usec=30000 queue_usec=0 nr_throttled=0 nr_urgent=1 waiting=0 inflight=0 cost_usec=32");
-    assert_snapshot!(scene.web.read("io.stat").unwrap(), @"net rbytes=400 wbytes=700 rios=2 wios=1 dbytes=2000 dios=1 wait_usec=30000 queue_usec=0 nr_throttled=1 nr_urgent=1 waiting=0 inflight=0 cost_usec=43");
-    assert_snapshot!(scene.web.read("io.stat.local").unwrap(), @"net rbytes=300 wbytes=0 rios=1 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=10");
+    assert_snapshot!(api.read("io.stat").unwrap(), @"net rbytes=100 wbytes=700 rios=1 wios=1 dbytes=2000 dios=1 wait_usec=30000 queue_usec=0 nr_throttled=0 nr_urgent=1 waiting=0 inflight=0 cost_usec=32 debt_usec=0");
+    assert_snapshot!(scene.web.read("io.stat").unwrap(), @"net rbytes=400 wbytes=700 rios=2 wios=1 dbytes=2000 dios=1 wait_usec=30000 queue_usec=0 nr_throttled=1 nr_urgent=1 waiting=0 inflight=0 cost_usec=43 debt_usec=0");
+    assert_snapshot!(scene.web.read("io.stat.local").unwrap(), @"net rbytes=300 wbytes=0 rios=1 wios=0 dbytes=0 dios=0 wait_usec=0 queue_usec=0 nr_throttled=0 nr_urgent=0 waiting=0 inflight=0 cost_usec=10 debt_usec=0");
     assert_snapshot!(scene.web.read("io.pressure").unwrap(), @"
     some avg10=0.00 avg60=0.00 avg300=0.00 total=30000
     full avg10=0.00 avg60=0.00 avg300=0.00 total=30000

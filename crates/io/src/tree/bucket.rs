@@ -113,6 +113,14 @@ impl Bucket {
         }
     }
 
+    /// Nanoseconds from `elapsed_ns` after the last look until it is not in debt: 0 if it is not.
+    pub(super) fn debt(&self, elapsed_ns: u64) -> u64 {
+        if self.level >= 0 {
+            return 0;
+        }
+        self.wait(0).saturating_sub(elapsed_ns)
+    }
+
     /// Another rate, for a bucket that has no burst: it begins empty.
     pub(super) fn change_rate(&mut self, rate: u64) {
         *self = Self {

@@ -176,6 +176,12 @@ impl Limiter {
         DIMENSIONS[plane].into_iter().map(wait).max().unwrap_or(0)
     }
 
+    /// Nanoseconds until no limit is in debt.
+    pub(super) fn debt(&self, now: u64) -> u64 {
+        let elapsed = now.saturating_sub(self.updated);
+        self.buckets.iter().map(|bucket| bucket.debt(elapsed)).max().unwrap_or(0)
+    }
+
     pub(super) fn take(&mut self, plane: usize, bytes: u64, ops: u64) {
         for dimension in DIMENSIONS[plane] {
             self.buckets[dimension as usize].take(if dimension.is_bytes() { bytes } else { ops });
