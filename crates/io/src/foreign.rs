@@ -33,6 +33,10 @@ mod names {
         pub(crate) fn begin(&self) {}
 
         pub(crate) fn end(&self) {}
+
+        pub(crate) fn depart(&self) {}
+
+        pub(crate) fn come_back(&self) {}
     }
 
     pub(crate) trait Clock: Send + Sync + 'static {

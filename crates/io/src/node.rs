@@ -168,6 +168,18 @@ impl Node {
         Stall { node: Arc::clone(self) }
     }
 
+    /// Counts an operation that goes to the device, here and for the pressure of all groups above; under its lock.
+    pub(crate) fn depart(&self) {
+        self.levels().for_each(|node| node.stalls.depart());
+        self.add(Figure::InFlight, 1);
+    }
+
+    /// Counts one of those that comes back; under the device's lock.
+    pub(crate) fn come_back(&self) {
+        self.add(Figure::InFlight, 1u64.wrapping_neg());
+        self.levels().for_each(|node| node.stalls.come_back());
+    }
+
     fn levels(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |node| node.above.as_deref())
     }

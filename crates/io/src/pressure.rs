@@ -1,12 +1,18 @@
 //! How much time a group loses because its operations wait for a limit, or for their turn.
 //!
-//! An operation that waits is a member that is stalled, of its group and of all above, on whatever device; it is counted
-//! under the device's lock as it begins and ceases to wait (`node.rs`). No member is ever counted as productive: what
-//! a group does meanwhile is not known here, nor is for how long its permits are at work. So *some* and *full* time are
-//! the same.
+//! An operation that waits is a member that is stalled, of its group and of all above, on whatever device. One that is
+//! in flight is a member that is productive: so *full* time is that in which somebody waits and nothing of the group is
+//! in flight. Both are counted under the device's lock, as operations begin and cease to wait, are granted and end
+//! (`node.rs`). Where a device does not count what is in flight, because it has no depth, nobody is productive: there
+//! *some* and *full* time are the same.
 //!
 //! A group's [`Pressure`] is made when something first waits, or when somebody asks for a trigger. Before that nothing
-//! was lost, and a group that never waits has no place for it.
+//! was lost, and a group that never waits has no place for it, but for a count of what is in flight.
+//!
+//! # Invariants
+//!
+//! 1. What is in flight is in `early` until there is a pressure, and in that afterwards. `early` is locked while it goes
+//!    from one to the other.
 
 use std::time::Duration;
 
@@ -14,18 +20,20 @@ use fief_core::{Activity, Clock, Pressure, PressureStats, Threshold, Trigger};
 
 use crate::{
     css::IoCss,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// The pressure of one group, once there is one.
 pub(crate) struct Stalls {
     clock: Arc<dyn Clock>,
     pressure: OnceLock<Box<Pressure>>,
+    /// How many were in flight before there was a pressure.
+    early: Mutex<u64>,
 }
 
 impl Stalls {
     pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
-        Self { clock: Arc::clone(clock), pressure: OnceLock::new() }
+        Self { clock: Arc::clone(clock), pressure: OnceLock::new(), early: Mutex::new(0) }
     }
 
     /// Counts an operation that begins to wait.
@@ -38,8 +46,38 @@ impl Stalls {
         self.made().shift(Activity::Stalled, Activity::Idle);
     }
 
+    /// Counts an operation that goes to the device.
+    pub(crate) fn depart(&self) {
+        self.shift(Activity::Idle, Activity::Productive, 1);
+    }
+
+    /// Counts an operation that comes back.
+    pub(crate) fn come_back(&self) {
+        self.shift(Activity::Productive, Activity::Idle, 1u64.wrapping_neg());
+    }
+
+    /// Has one be in flight or not any more.
+    fn shift(&self, from: Activity, to: Activity, more: u64) {
+        if let Some(pressure) = self.pressure.get() {
+            return pressure.shift(from, to);
+        }
+        let mut early = self.early.lock();
+        match self.pressure.get() {
+            Some(pressure) => pressure.shift(from, to),
+            None => *early = early.wrapping_add(more),
+        }
+    }
+
     fn made(&self) -> &Pressure {
-        self.pressure.get_or_init(|| Box::new(Pressure::new(Arc::clone(&self.clock))))
+        if let Some(pressure) = self.pressure.get() {
+            return pressure;
+        }
+        let early = self.early.lock();
+        self.pressure.get_or_init(|| {
+            let pressure = Box::new(Pressure::new(Arc::clone(&self.clock)));
+            (0..*early).for_each(|_| pressure.shift(Activity::Idle, Activity::Productive));
+            pressure
+        })
     }
 }
 
@@ -47,8 +85,9 @@ impl IoCss {
     /// Returns how much time the group and those below lost by waiting, for a limit or for their turn, on any device.
     /// Sends what triggers are due.
     ///
-    /// *Some* and *full* time are the same, as nobody says what else a group does; see
-    /// [`IoStats`](crate::IoStats) for how long operations waited together, and for what.
+    /// *Full* time is that in which somebody waited and nothing of the group was in flight, as far as that is counted:
+    /// on devices with a depth. Elsewhere *some* and *full* time are the same. See [`IoStats`](crate::IoStats) for how
+    /// long operations waited together, and for what.
     ///
     /// # Concurrency
     ///

@@ -433,6 +433,49 @@ fn who_waits_stalls() {
     );
 }
 
+/// A group that waits beside what it has in flight loses some of its time, not all of it.
+#[test]
+fn who_has_something_in_flight_does_not_lose_all_of_its_time() {
+    let scene = scene();
+    let ssd = Device::builder("ssd").depth(1).register(&scene.io).unwrap();
+    let [api, batch] = ["api", "batch"].map(|name| scene.web.create_child(name).unwrap());
+    let groups = [&api, &batch, &scene.web].map(|group| scene.io.css(group).unwrap());
+    let lost = || {
+        groups.each_ref().map(|css| {
+            let stats = css.pressure();
+            (stats.some.total / 1000, stats.full.total / 1000)
+        })
+    };
+    let [light, bulk] = [&api, &batch].map(|group| ssd.stream(group).unwrap());
+    let cx = &mut Context::from_waker(Waker::noop());
+    let op = Op::read(1);
+    bulk.try_acquire(op).unwrap().done(1);
+    // One that was in flight before anybody waited.
+    let held = bulk.try_acquire(op).unwrap();
+    let mut first = pin!(light.acquire(op));
+    assert!(first.as_mut().poll(cx).is_pending());
+    scene.clock.advance(100 * MILLI);
+    assert_eq!(lost(), [(100, 100), (0, 0), (100, 0)]);
+    held.done(1);
+    let std::task::Poll::Ready(Ok(held)) = first.as_mut().poll(cx) else { panic!("its turn") };
+    let mut second = pin!(light.acquire(op));
+    assert!(second.as_mut().poll(cx).is_pending());
+    scene.clock.advance(50 * MILLI);
+    assert_eq!(lost(), [(150, 100), (0, 0), (150, 0)]);
+    held.done(1);
+    let std::task::Poll::Ready(Ok(held)) = second.as_mut().poll(cx) else { panic!("its turn") };
+    held.done(1);
+    // Nothing is in flight: who waits for a limit loses all of it.
+    scene.web.write("io.max", "ssd riops=1 riops_burst=1").unwrap();
+    (0..3).for_each(|_| bulk.charge_urgent(op).unwrap().done(1));
+    let mut third = Box::pin(bulk.acquire(op));
+    assert!(third.as_mut().poll(cx).is_pending());
+    scene.clock.advance(10 * MILLI);
+    drop(third);
+    scene.clock.advance(10 * MILLI);
+    assert_eq!(lost(), [(150, 100), (10, 10), (160, 10)]);
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn the_root_tells_what_the_kernel_says_of_the_process() {

@@ -304,7 +304,7 @@ impl State {
         node.add(Figure::QueueWait, waited.queue);
         let is_placed = self.tree.is_scheduled();
         if is_placed {
-            node.add(Figure::InFlight, 1);
+            node.depart();
         }
         let (node, since, is_overdue) = (Arc::clone(node), now, false);
         self.running.insert(Running { node, flow, op, cost, waited, since, is_placed, is_overdue })
@@ -330,7 +330,7 @@ impl State {
     pub(super) fn end(&mut self, slot: usize, now: u64) -> Option<Running> {
         let running = self.running.try_remove(slot)?;
         if running.is_placed {
-            running.node.add(Figure::InFlight, 1u64.wrapping_neg());
+            running.node.come_back();
             self.tree.complete(running.cost, now);
         }
         Some(running)
