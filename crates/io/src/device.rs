@@ -171,7 +171,8 @@ impl DeviceBuilder {
         Self { cost, ..self }
     }
 
-    /// Sets how many bytes of a large operation are charged in one turn. Default: 64 KiB.
+    /// Sets how many bytes of a large operation are charged in one turn, 512 to 2^30. [Wrappers](crate::Limited) move no
+    /// more than that at a time. Default: 64 KiB.
     pub fn quantum(self, bytes: u64) -> Self {
         Self { quantum: Some(bytes), ..self }
     }
@@ -261,7 +262,7 @@ impl DeviceBuilder {
         }
         if let Some(quantum) = self.quantum {
             let checked = settings.with_quantum(quantum);
-            settings = checked.map_err(|_| refuse("quantum", quantum, "see TreeSettings"))?;
+            settings = checked.map_err(|_| refuse("quantum", quantum, "512 to 2^30"))?;
         }
         if self.patience.is_some_and(|patience| patience.is_zero()) {
             return Err(refuse("patience", 0, "more than nothing"));

@@ -136,6 +136,8 @@ impl Stream {
 
     /// Asks for an operation that is not to wait.
     ///
+    /// One that is larger than all that its limits save up always has to, as its parts are charged one after the other.
+    ///
     /// # Concurrency
     ///
     /// From what the thread has of the group: wait-free but for a sweep meanwhile, one exchange, and none where nothing

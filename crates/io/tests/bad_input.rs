@@ -171,7 +171,7 @@ fn a_device_has_a_name_that_can_stand_in_a_file() -> Outcome {
     assert_snapshot!(Device::builder("disk").register(io).unwrap_err(), @"there is a device disk already");
     assert_snapshot!(Device::builder("d").depth(0).register(io).unwrap_err(), @"the depth of d cannot be 0: 1 or more");
     assert_snapshot!(Device::builder("d").max_in_flight(Duration::ZERO).register(io).unwrap_err(), @"the time in flight of d cannot be 0: more than nothing");
-    assert_snapshot!(Device::builder("d").quantum(0).register(io).unwrap_err(), @"the quantum of d cannot be 0: see TreeSettings");
+    assert_snapshot!(Device::builder("d").quantum(0).register(io).unwrap_err(), @"the quantum of d cannot be 0: 512 to 2^30");
     Device::builder("d").register(io)?;
     Ok(())
 }
