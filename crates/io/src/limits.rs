@@ -173,7 +173,8 @@ impl IoCss {
     /// Sets the latency that operations of the group, and of those below, are to have on a device: from 1 µs to 10 s, or
     /// none, the default.
     ///
-    /// A device whose depth adapts goes by the shortest there is.
+    /// On a device with a [depth](crate::DeviceBuilder::depth) or a [target](crate::DeviceBuilder::latency_target) of its
+    /// own, whose depth falls while they take longer, for everybody. On others nothing comes of it.
     ///
     /// # Errors
     ///
