@@ -27,6 +27,12 @@ impl Sample {
         Self(figures)
     }
 
+    /// Returns the sample of what `each` makes of its figures.
+    #[must_use]
+    pub fn map(&self, each: impl FnMut(f64) -> f64) -> Self {
+        Self::new(self.0.iter().copied().map(each).collect())
+    }
+
     /// Returns the middle figure; the lower one of two.
     #[must_use]
     pub fn median(&self) -> f64 {

@@ -1,7 +1,8 @@
-//! Other people's memory accounting and schedulers beside ours: for the scoreboard and the tables.
+//! Other people's memory accounting, schedulers and rate limiters beside ours: for the scoreboard and the tables.
 //!
 //! `tests/` asserts what each was seen to do where it goes wrong. `src/main.rs` prints what a charge
-//! and its uncharge cost, `src/bin/cpu.rs` how schedulers share processors. `README.md` has the commands.
+//! and its uncharge cost, `src/bin/cpu.rs` how schedulers share processors, `src/bin/io.rs` how limiters keep rates and
+//! disks are shared. `README.md` has the commands.
 #![expect(
     clippy::exhaustive_enums,
     clippy::exhaustive_structs,
@@ -17,3 +18,4 @@ pub mod allocators;
 pub mod contest;
 pub mod throughput;
 pub mod cpu;
+pub mod io;

@@ -1,4 +1,4 @@
-//! Groups of the kernel's cpu controller, version 1, where it is mounted and may be written.
+//! Groups of the kernel's controllers, version 1, where they are mounted and may be written.
 //!
 //! Version 1, as its groups take threads one by one wherever they are.
 
@@ -24,19 +24,32 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Makes a group where this process is.
+    /// Makes a group of the cpu controller where this process is.
     ///
     /// # Errors
     ///
     /// No controller of that version, or no right to write there.
     pub fn new(name: &str) -> Result<Self> {
+        Self::of("cpu", name)
+    }
+
+    /// Makes a group of a controller where this process is.
+    ///
+    /// # Errors
+    ///
+    /// No controller of that version, or no right to write there.
+    pub fn of(controller: &str, name: &str) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mount = mount(&mounts).context("the cpu controller, version 1, is not mounted")?;
+        let mount = mount(&mounts, controller)
+            .with_context(|| format!("the {controller} controller, version 1, is not mounted"))?;
         let groups = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own(&groups).context("this process is nowhere in the cpu controller")?;
+        let own = own(&groups, controller)
+            .with_context(|| format!("this process is nowhere in the {controller} controller"))?;
         let path = mount.join(own).join(format!("{name}-{}", std::process::id()));
         let mut kernel = Self { paths: Vec::new() };
-        kernel.create(path).context("no group can be made in the cpu controller")?;
+        kernel
+            .create(path)
+            .with_context(|| format!("no group can be made in the {controller} controller"))?;
         Ok(kernel)
     }
 
@@ -73,6 +86,16 @@ impl Kernel {
     pub fn set_quota(&self, group: usize, processors: f64, period: Duration) -> Result<()> {
         self.write(group, "cpu.cfs_period_us", period.as_micros())?;
         self.write(group, "cpu.cfs_quota_us", period.mul_f64(processors).as_micros())
+    }
+
+    /// Sets how many bytes a second a group of the blkio controller may read of a device, by its numbers.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn limit_reads(&self, group: usize, (major, minor): (u32, u32), rate: u64) -> Result<()> {
+        let value = format!("{major}:{minor} {rate}");
+        self.write(group, "blkio.throttle.read_bps_device", value)
     }
 
     /// Returns the file that a thread joins a group by: it writes `0` there.
@@ -117,22 +140,22 @@ fn remove(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// Returns where the controller is mounted, by the lines of `/proc/self/mounts`.
-fn mount(mounts: &str) -> Option<PathBuf> {
+/// Returns where a controller is mounted, by the lines of `/proc/self/mounts`.
+fn mount(mounts: &str, controller: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let fields: Vec<_> = line.split(' ').collect();
         let [_, path, "cgroup", options, ..] = fields[..] else { return None };
-        options.split(',').any(|option| option == "cpu").then(|| path.into())
+        options.split(',').any(|option| option == controller).then(|| path.into())
     })
 }
 
 /// Returns this process's group, by the lines of `/proc/self/cgroup`, without the leading slash.
-fn own(groups: &str) -> Option<&str> {
+fn own<'g>(groups: &'g str, controller: &str) -> Option<&'g str> {
     groups.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
-        let is_cpu = controllers.split(',').any(|controller| controller == "cpu");
-        is_cpu.then(|| path.trim_start_matches('/'))
+        let is_there = controllers.split(',').any(|other| other == controller);
+        is_there.then(|| path.trim_start_matches('/'))
     })
 }
 
@@ -145,10 +168,10 @@ mod tests {
         let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
                       cgroup /sys/fs/cgroup/cpuset cgroup rw,cpuset 0 0\n\
                       cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n";
-        assert_eq!(mount(mounts), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
+        assert_eq!(mount(mounts, "cpu"), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
         let unified = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
-        assert_eq!(mount(unified), None);
-        assert_eq!(own("3:cpuset:/a\n2:cpu,cpuacct:/b/c\n0::/\n"), Some("b/c"));
-        assert_eq!(own("0::/user.slice\n"), None);
+        assert_eq!(mount(unified, "cpu"), None);
+        assert_eq!(own("3:cpuset:/a\n2:cpu,cpuacct:/b/c\n0::/\n", "cpu"), Some("b/c"));
+        assert_eq!(own("0::/user.slice\n", "cpu"), None);
     }
 }

@@ -103,18 +103,18 @@ impl Answer {
 }
 
 /// Returns the figures of a name from the runs that count.
-fn kept(entry: &Entry, name: &str) -> Option<Sample> {
+pub(crate) fn kept(entry: &Entry, name: &str) -> Option<Sample> {
     let runs = entry.runs.iter().filter(|run| run.is_kept);
     let figures = runs.flat_map(|run| &run.figures).filter(|figure| figure.name == name);
     sample(figures.map(|figure| figure.value))
 }
 
-fn sample(figures: impl Iterator<Item = f64>) -> Option<Sample> {
+pub(crate) fn sample(figures: impl Iterator<Item = f64>) -> Option<Sample> {
     let figures: Vec<_> = figures.collect();
     (!figures.is_empty()).then(|| Sample::new(figures))
 }
 
-fn range(sample: &Sample) -> String {
+pub(crate) fn range(sample: &Sample) -> String {
     let digits = |figure: f64| match figure.abs() {
         large if large >= 100.0 => format!("{figure:.0}"),
         middle if middle >= 10.0 => format!("{figure:.1}"),
