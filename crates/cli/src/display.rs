@@ -9,7 +9,10 @@ use std::{
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    display::cpu::{Cpu, Gauge},
+    display::{
+        cpu::{Cpu, Gauge},
+        disk::Disk,
+    },
     output::Output,
     tour::{
         cpu as turns,
@@ -21,6 +24,7 @@ use crate::{
 };
 
 mod cpu;
+mod disk;
 
 pub(crate) use cpu::percent;
 
@@ -31,6 +35,7 @@ pub(crate) struct Display<'a> {
     start: Instant,
     meters: ByTenant<Meter>,
     gauge: Gauge,
+    disk: disk::Gauge,
     apart: Duration,
     next: Instant,
     live: Option<Live>,
@@ -44,6 +49,7 @@ struct Live {
     tenants: ByTenant<ProgressBar>,
     memory: ProgressBar,
     cpu: ProgressBar,
+    disk: ProgressBar,
     notices: ProgressBar,
     trees: ProgressBar,
 }
@@ -90,7 +96,8 @@ impl<'a> Display<'a> {
         };
         let meter = Meter { at: start, operations: 0, taken: 0 };
         let (meters, gauge) = (Who::ALL.map(|_| meter), Gauge::new(start));
-        Self { stage, start, meters, gauge, apart, next: start + apart, live }
+        let disk = disk::Gauge::new(start);
+        Self { stage, start, meters, gauge, disk, apart, next: start + apart, live }
     }
 
     /// When there is next something to show.
@@ -109,11 +116,12 @@ impl<'a> Display<'a> {
         let paces = Who::ALL.map(|who| self.pace(who, now));
         let memory = Usage::of(self.stage);
         let cpu = self.gauge.read(now, turns::Usage::of(self.stage));
+        let disk = self.disk.read(now, self.stage.disk.pace());
         let notices = self.notices();
         let whereabouts = self.whereabouts();
         let since = now - self.start;
         match &self.live {
-            Some(live) => live.draw(since, paces, (memory, cpu), (notices, &whereabouts)),
+            Some(live) => live.draw(since, paces, (memory, cpu, disk), (notices, &whereabouts)),
             None => {
                 let [first, others @ ..] = paces;
                 output.line(format_args!("{}  {first}", Seconds(since)));
@@ -122,6 +130,7 @@ impl<'a> Display<'a> {
                 }
                 output.line(format_args!("{:9}{memory}", ""));
                 output.line(format_args!("{:9}{cpu}", ""));
+                output.line(format_args!("{:9}{disk}", ""));
                 output.line(format_args!("{:9}{notices}", ""));
                 output.line(format_args!("{:9}{whereabouts}", ""));
             }
@@ -183,16 +192,16 @@ impl Live {
         let time = ProgressBar::new(seconds * 1000).with_style(style("[{bar:50}] {msg}"));
         let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
         let tenants = Who::ALL.map(|_| line());
-        let (memory, cpu, notices, trees) = (line(), line(), line(), line());
+        let [memory, cpu, disk, notices, trees] = [(); 5].map(|()| line());
         let time = lines.insert(0, time);
-        Self { lines, time, tenants, memory, cpu, notices, trees }
+        Self { lines, time, tenants, memory, cpu, disk, notices, trees }
     }
 
     fn draw(
         &self,
         since: Duration,
         paces: ByTenant<Pace>,
-        (memory, cpu): (Usage, Cpu),
+        (memory, cpu, disk): (Usage, Cpu, Disk),
         (notices, whereabouts): (Notices, &Whereabouts),
     ) {
         let total = self.time.length().unwrap_or_default() / 1000;
@@ -203,6 +212,7 @@ impl Live {
         }
         self.memory.set_message(memory.to_string());
         self.cpu.set_message(cpu.to_string());
+        self.disk.set_message(disk.to_string());
         self.notices.set_message(notices.to_string());
         self.trees.set_message(whereabouts.to_string());
     }

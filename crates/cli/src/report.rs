@@ -20,7 +20,7 @@ use crate::{
         tally::Tally,
         tree::USERS,
     },
-    workload::disk::COPIERS,
+    workload::disk::{COPIERS, READERS},
 };
 
 mod cpu;
@@ -78,8 +78,8 @@ A fourth, cpu, says whose turn it is: all that is computed is a job of a group,
 and runs on one of {cpus} CPUs. api weighs {api} and may be ahead of its turn; the
 others weigh {analytics} and {backup}. Within analytics two reports always want more CPU
 than they get, and one weighs four times as much as the other, in turn.
-The fifth, io, says who may use the disk, on which {depth} operations run at a time: a
-thread of api reads a block of 4 KiB now and then, and {COPIERS} of backup read and
+The fifth, io, says who may use the disk, on which {depth} operations run at a time:
+{READERS} threads of api read blocks of 4 KiB now and then, {COPIERS} of backup read and
 write 1 MiB as fast as they can. There api weighs {disk}, and backup 100 or less.
 Each operation takes references to css on one thread, and another thread drops
 them. At the start the controllers are in no tree.
@@ -91,9 +91,9 @@ them. At the start the controllers are in no tree.
               analytics is lowered and raised again, every second.
   weighed     From then on requests go ahead of queries and files, which share
               by weight. The reports' weights change places, again and again.
-  asked       From then on the disk is asked for; before, nobody asks. What
-              backup may read and write in a second, and its weight there,
-              change all the time.
+  asked       From then on the disk is asked for, in pieces of 128 KiB; before,
+              nobody asks. What backup may read and write in a second, and its
+              weight there, change all the time.
   rebound     All but memory go from by-tenant to by-plan and back, all the
               time, as one, while groups come and go, always in both trees at
               once.

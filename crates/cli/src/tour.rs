@@ -105,6 +105,7 @@ pub(crate) fn run(options: TourOptions) -> Result<Exit> {
         return Ok(Exit::Interrupted);
     };
     let stage = Stage::new(options, input, archive, server.address())?;
+    stage.disk.prepare(stage.archive.path())?;
     output.line(report::intro(&stage));
 
     let outcome = perform(&stage, &server, &sender, &events, &mut output)?;

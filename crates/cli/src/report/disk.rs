@@ -20,15 +20,16 @@ pub(super) fn section(stage: &Stage, done: &Done) -> String {
     let way = match stage.disk.drive.get().map(Drive::is_direct) {
         Some(true) => "past the page cache (O_DIRECT)",
         Some(false) => "by way of the page cache, as the file system has no O_DIRECT",
-        None => "of which there was none in time",
+        None => "which was not made",
     };
     let took: Vec<Duration> = stage.phases.all().iter().map(|phase| phase.took).collect();
     let uses = stage.disk.uses();
     format!(
         "Blocks of 4 KiB that api reads beside {COPIERS} threads of backup, of a file,\n\
          {way}.\n\
-         Before the bind all go ahead at once; after it {DEPTH} operations run at a time, by\n\
-         weight, and within what backup may do. Reads with their waits, in µs:\n\n{}\n{}",
+         Before the bind all go ahead at once; after it {DEPTH} operations run at a time, of\n\
+         128 KiB at most, by weight, and within what backup may do. Reads with their\n\
+         waits, in µs, by when they began:\n\n{}\n{}",
         indented(&phases(&took, &uses)),
         waits(stage.disk.changes(), done),
     )

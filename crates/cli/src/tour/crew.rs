@@ -20,7 +20,7 @@ use crate::{
         api::{self, Server},
         backup::Archivist,
         client::Client,
-        disk::{COPIERS, User},
+        disk::{COPIERS, READERS, User},
     },
 };
 
@@ -113,7 +113,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
             let client = self.spawn(format!("client-{index}"), move || client.run())?;
             self.clients.push(client);
         }
-        self.start_user(Who::Api, 0)?;
+        (0..READERS).try_for_each(|index| self.start_user(Who::Api, index))?;
         (0..COPIERS).try_for_each(|index| self.start_user(Who::Backup, index))?;
         let (moving, ending) = crossbeam_channel::bounded(0);
         self.moving = Some(moving);

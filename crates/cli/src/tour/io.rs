@@ -7,7 +7,10 @@
 //! The threads (`workload/disk.rs`) keep a book of what they read and wrote by way of the device, which the root has to
 //! show in the end.
 
-use std::time::Instant;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use fief_core::{Controller, WriteFileError};
@@ -21,22 +24,34 @@ use crate::{
         pair::Pair,
         stage::{ByTenant, Stage, Who},
     },
-    workload::drive::Drive,
+    workload::drive::{Drive, PIECE},
 };
 
 /// The device, the file that stands for it, and the books.
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) device: Device,
-    /// Made by the first thread of tenant `backup`.
+    /// Made before the tour begins; until then nobody uses it.
     pub(crate) drive: OnceLock<Drive>,
     is_shared: Flag,
     phases: ByPhase<Phase>,
     tenants: ByTenant<Traffic>,
     changes: Count,
+    /// Reads of `api`, and how long they took together, in nanoseconds.
+    light: [Count; 2],
 }
 
-/// What was done in a phase.
+/// What was done so far, in either phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    pub(crate) is_shared: bool,
+    pub(crate) bytes: u64,
+    /// Reads of `api`, and how long they took together.
+    pub(crate) reads: u64,
+    pub(crate) took: Duration,
+}
+
+/// What was done in a phase: by operations that began in it.
 #[derive(Debug, Default)]
 struct Phase {
     bytes: ByTenant<Count>,
@@ -88,13 +103,25 @@ impl Disk {
     /// Those of registering a device.
     pub(crate) fn new(io: &Controller<Io>) -> Result<Self> {
         Ok(Self {
-            device: Device::builder(NAME).depth(DEPTH).register(io)?,
+            device: Device::builder(NAME).depth(DEPTH).quantum(PIECE as u64).register(io)?,
             drive: OnceLock::new(),
             is_shared: Flag::default(),
             phases: Default::default(),
             tenants: Default::default(),
             changes: Count::default(),
+            light: Default::default(),
         })
+    }
+
+    /// Makes the file in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Drive::make`].
+    pub(crate) fn prepare(&self, directory: &Path) -> Result<()> {
+        let drive = Drive::make(directory)?;
+        self.drive.get_or_init(|| drive);
+        Ok(())
     }
 
     /// Begins an operation, which is to be asked for if that is so.
@@ -110,13 +137,12 @@ impl Disk {
             traffic.bytes[way as usize].add(bytes);
             traffic.operations[way as usize].add(1);
         }
-        if is_shared != self.is_shared.is_raised() {
-            return; // it was of both phases
-        }
         let phase = &self.phases[usize::from(is_shared)];
         phase.bytes[who as usize].add(bytes);
         if who == Who::Api {
             let took = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.light[0].add(1);
+            self.light[1].add(took);
             phase.reads.lock().get_or_insert_with(histogram).saturating_record(took);
         }
     }
@@ -127,6 +153,14 @@ impl Disk {
             bytes: phase.bytes.each_ref().map(Count::get),
             reads: phase.reads.lock().clone().unwrap_or_else(histogram),
         })
+    }
+
+    /// What was done so far.
+    pub(crate) fn pace(&self) -> Pace {
+        let bytes = self.phases.iter().flat_map(|phase| &phase.bytes).map(Count::get).sum();
+        let [reads, took] = self.light.each_ref().map(Count::get);
+        let is_shared = self.is_shared.is_raised();
+        Pace { is_shared, bytes, reads, took: Duration::from_nanos(took) }
     }
 
     /// How often what `backup` may do was changed.
@@ -225,7 +259,7 @@ pub(crate) const NAME: &str = "disk";
 pub(crate) const DEPTH: u32 = 4;
 
 /// What tenant `backup` may do, and its weight, in turn.
-const TURNS: [[&str; 2]; 2] = [["rbps=256M wbps=64M", "50"], ["rbps=max wbps=max", "100"]];
+const TURNS: [[&str; 2]; 2] = [["rbps=512M wbps=192M", "50"], ["rbps=max wbps=max", "100"]];
 
 /// The longest time told apart from longer ones, in nanoseconds: a minute.
 const LONGEST: u64 = 60_000_000_000;
@@ -256,7 +290,7 @@ mod tests {
         assert_eq!(stage.disk.changes(), 0);
         tree::bind(&stage).unwrap();
         assert_eq!(read(&stage, Who::Api, "io.weight"), "default 100\ndisk 400\n");
-        for [weight, limits] in [["disk 50", "rbps=268435456 wbps=67108864"], ["disk 100", ""]] {
+        for [weight, limits] in [["disk 50", "rbps=536870912 wbps=201326592"], ["disk 100", ""]] {
             turn(&stage).unwrap();
             Moves::new().rebind(&stage);
             assert!(read(&stage, Who::Backup, "io.weight").contains(weight));
@@ -281,8 +315,11 @@ mod tests {
         disk.end(Who::Api, Way::Read, 4, begun);
         disk.end(Who::Backup, Way::Write, 8, disk.begin());
         let uses = disk.uses();
-        assert_eq!(uses.each_ref().map(|it| it.bytes), [[1, 0, 0], [4, 0, 8]]);
+        assert_eq!(uses.each_ref().map(|it| it.bytes), [[1, 0, 2], [4, 0, 8]]);
         assert_eq!(uses.map(|it| it.reads.len()), [1, 1]);
+        let pace = disk.pace();
+        assert_eq!((pace.is_shared, pace.bytes, pace.reads), (true, 15, 2));
+        assert!(pace.took > Duration::ZERO);
         let done = close(&stage).unwrap();
         assert_eq!((done.bytes, done.operations), ([4, 8], [1, 1]));
         assert_eq!((done.root.rbytes, done.root.wbytes), (0, 0));

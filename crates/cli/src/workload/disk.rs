@@ -1,4 +1,4 @@
-//! The disk's users: a thread of `api` that reads a block now and then, and threads of `backup` that read and write
+//! The disk's users: threads of `api` that read a block now and then, and threads of `backup` that read and write
 //! as much as they can.
 //!
 //! A thread is a member of its tenant, and what it does is charged wherever that is. A kill ends its wait: it gives
@@ -24,7 +24,7 @@ use crate::{
         stage::{Stage, Who},
         tree,
     },
-    workload::drive::{BLOCK, Buffer, CHUNK, Drive, SIZE},
+    workload::drive::{BLOCK, BULK, Buffer, CHUNK, Drive, LIGHT, PIECE, ROOM},
 };
 
 /// A thread that uses the disk.
@@ -32,13 +32,15 @@ use crate::{
 pub(crate) struct User<'a> {
     stage: &'a Stage,
     who: Who,
-    index: u32,
+    way: Way,
     task: Task,
     stream: Stream,
     cancel: Arc<Cancel>,
     bell: Arc<Bell>,
     rung: Receiver<()>,
     buffer: Buffer,
+    /// Its last operation, counted from the beginning of its part of the file.
+    last: Option<u64>,
     rng: fastrand::Rng,
 }
 
@@ -59,7 +61,9 @@ impl<'a> User<'a> {
         let bell = Arc::new(Bell(sender));
         let buffer = Buffer::new(if who == Who::Api { BLOCK } else { CHUNK });
         let rng = stage.rng(who, u32::MAX - index);
-        Ok(Self { stage, who, index, task, stream, cancel, bell, rung, buffer, rng })
+        // A quarter of bulk is written.
+        let way = if who == Who::Backup && index % 4 == 3 { Way::Write } else { Way::Read };
+        Ok(Self { stage, who, way, task, stream, cancel, bell, rung, buffer, last: None, rng })
     }
 
     /// Works until the tour ends, whatever is killed meanwhile.
@@ -69,7 +73,7 @@ impl<'a> User<'a> {
     /// Those of the registry, and of reading and writing.
     pub(crate) fn run(mut self) -> Result<Latencies> {
         let stage = self.stage;
-        if let Some(drive) = self.drive()? {
+        if let Some(drive) = stage.disk.drive.get() {
             let gate = &stage.tenant(self.who).gate;
             while let Some(_inside) =
                 gate.enter(|now| tree::enter(stage, self.who, &self.task, &now.group))?
@@ -84,59 +88,75 @@ impl<'a> User<'a> {
         Ok(Latencies::new())
     }
 
-    /// The file; `None` if the tour ends before there is one.
-    fn drive(&self) -> Result<Option<&'a Drive>> {
-        let Stage { disk, archive, ending, .. } = self.stage;
-        if (self.who, self.index) == (Who::Backup, 0) {
-            let drive = Drive::make(archive.path())?;
-            return Ok(Some(disk.drive.get_or_init(|| drive)));
-        }
-        while disk.drive.get().is_none() && !ending.is_raised() {
-            thread::sleep(PAUSE);
-        }
-        Ok(disk.drive.get())
-    }
-
-    /// Does one operation, or gives it up after a kill.
+    /// Does one operation, in pieces if it has to ask; or gives it up after a kill.
     fn work(&mut self, drive: &Drive) -> Result<()> {
-        let size = self.buffer.bytes().len() as u64;
-        let way =
-            if self.who == Who::Backup && self.rng.u32(..4) == 0 { Way::Write } else { Way::Read };
-        let half = SIZE / 2;
-        let offset = self.rng.u64(..half / size) * size;
-        let begun = self.stage.disk.begin();
-        let permit = match begun.is_shared() {
-            false => None,
-            true => {
-                let op = match way {
-                    Way::Read => Op::read(size).at(offset),
-                    Way::Write => Op::write(size).at(half + offset),
-                };
-                let Some(permit) = wait(&self.stream, op, &self.cancel, (&self.bell, &self.rung))?
-                else {
-                    return Ok(());
-                };
-                Some(permit)
+        let size = self.buffer.bytes().len();
+        let way = self.way;
+        let offset = self.place(size as u64);
+        let mut done = 0;
+        while done < size {
+            match self.piece(drive, way, offset + done as u64, done)? {
+                Some(bytes) => done += bytes,
+                None => return Ok(()),
             }
-        };
-        match way {
-            Way::Read => drive.read(&mut self.buffer, offset)?,
-            Way::Write => drive.write(&self.buffer, half + offset)?,
         }
-        if let Some(permit) = permit {
-            permit.done(size);
-        }
-        self.stage.disk.end(self.who, way, size, begun);
         if way == Way::Read {
             let tally = &self.stage.tenant(self.who).tally;
             tally.checked.add(1);
-            tally.wrong.add(u64::from(!self.buffer.is_of(offset)));
+            // One block of many: this is to use the disk, not the CPU.
+            let block = self.rng.usize(..size / BLOCK) * BLOCK;
+            tally.wrong.add(u64::from(!self.buffer.is_block(block, offset + block as u64)));
         }
         if self.who == Who::Api || !drive.is_direct() {
             // Out of the page cache others would only copy, and leave no CPU to anybody.
             thread::sleep(PAUSE);
         }
         Ok(())
+    }
+
+    /// Where the next operation is in its part of the file: anywhere for `api`; bulk goes on where it was.
+    fn place(&mut self, size: u64) -> u64 {
+        let part = match (self.who, self.way) {
+            (Who::Backup, Way::Read) => BULK,
+            (Who::Backup, Way::Write) => ROOM,
+            _ => LIGHT,
+        };
+        let count = (part.end - part.start) / size;
+        let next = match self.last {
+            Some(last) if self.who == Who::Backup => (last + 1) % count,
+            _ => self.rng.u64(..count),
+        };
+        self.last = Some(next);
+        part.start + next * size
+    }
+
+    /// Does a piece of an operation, of the buffer from `at` on: all of the rest, if it need not ask. Returns how many
+    /// bytes that was; `None` after a kill.
+    fn piece(&mut self, drive: &Drive, way: Way, place: u64, at: usize) -> Result<Option<usize>> {
+        let begun = self.stage.disk.begin();
+        let rest = self.buffer.bytes().len() - at;
+        let size = if begun.is_shared() { rest.min(PIECE) } else { rest };
+        let bytes = size as u64;
+        let permit = match (begun.is_shared(), way) {
+            (false, _) => None,
+            (true, way) => {
+                let op = if way == Way::Read { Op::read(bytes) } else { Op::write(bytes) };
+                let bell = (&self.bell, &self.rung);
+                let Some(permit) = wait(&self.stream, op.at(place), &self.cancel, bell)? else {
+                    return Ok(None);
+                };
+                Some(permit)
+            }
+        };
+        match way {
+            Way::Read => drive.read(&mut self.buffer.bytes_mut()[at..at + size], place)?,
+            Way::Write => drive.write(&self.buffer.bytes()[at..at + size], place)?,
+        }
+        if let Some(permit) = permit {
+            permit.done(bytes);
+        }
+        self.stage.disk.end(self.who, way, bytes, begun);
+        Ok(Some(size))
     }
 }
 
@@ -170,8 +190,11 @@ impl Wake for Bell {
     }
 }
 
+/// How many threads of tenant `api` there are.
+pub(crate) const READERS: u32 = 4;
+
 /// How many threads of tenant `backup` there are.
 pub(crate) const COPIERS: u32 = 16;
 
-/// How long `api` waits from one read to the next.
+/// How long a thread of `api` waits from one read to the next.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -45,7 +46,7 @@ impl Drive {
                 let number = chunk * (CHUNK / BLOCK) as u64 + block;
                 bytes.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&mark(number)));
             }
-            drive.write(&buffer, chunk * CHUNK as u64)?;
+            drive.write(buffer.bytes(), chunk * CHUNK as u64)?;
         }
         Ok(drive)
     }
@@ -55,30 +56,30 @@ impl Drive {
         self.is_direct
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `bytes` from `offset` on.
     ///
     /// # Errors
     ///
     /// Those of reading.
-    pub(crate) fn read(&self, buffer: &mut Buffer, offset: u64) -> Result<()> {
-        let read = self.file.read_exact_at(buffer.bytes_mut(), offset);
+    pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let read = self.file.read_exact_at(bytes, offset);
         read.with_context(|| cannot("read from", &self.directory))
     }
 
-    /// Writes all of `buffer` from `offset` on.
+    /// Writes all of `bytes` from `offset` on.
     ///
     /// # Errors
     ///
     /// Those of writing, as a full disk.
-    pub(crate) fn write(&self, buffer: &Buffer, offset: u64) -> Result<()> {
-        let written = self.file.write_all_at(buffer.bytes(), offset);
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let written = self.file.write_all_at(bytes, offset);
         written.with_context(|| cannot("write to", &self.directory))
     }
 
     /// Whether a block can be written and read as the file is opened now.
     fn probe(&self) -> bool {
         let mut block = Buffer::new(BLOCK);
-        self.write(&block, 0).and_then(|()| self.read(&mut block, 0)).is_ok()
+        self.write(block.bytes(), 0).and_then(|()| self.read(block.bytes_mut(), 0)).is_ok()
     }
 }
 
@@ -94,20 +95,16 @@ impl Buffer {
         &self.bytes[self.from..][..self.bytes.len() - BLOCK]
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         let size = self.bytes.len() - BLOCK;
         &mut self.bytes[self.from..][..size]
     }
 
-    /// Whether it has the blocks of the file from `offset` on.
-    pub(crate) fn is_of(&self, offset: u64) -> bool {
-        let first = offset / BLOCK as u64;
-        let blocks = (first..).zip(self.bytes().chunks_exact(BLOCK));
-        let is_whole = |(number, block): (u64, &[u8])| {
-            let mark = mark(number);
-            block.chunks_exact(8).all(|word| word == mark)
-        };
-        blocks.into_iter().all(is_whole)
+    /// Whether the block that begins at `at` is the one that begins at `offset` of the file.
+    pub(crate) fn is_block(&self, at: usize, offset: u64) -> bool {
+        let mark = mark(offset / BLOCK as u64);
+        let block = self.bytes().get(at..at + BLOCK);
+        block.is_some_and(|block| block.chunks_exact(8).all(|word| word == mark))
     }
 }
 
@@ -137,11 +134,23 @@ fn cannot(what: &str, directory: &Path) -> String {
 /// Bytes that are read and written as one, and to a multiple of which memory is aligned.
 pub(crate) const BLOCK: usize = 4 << 10;
 
-/// Bytes of one bulk operation.
+/// Bytes of one bulk operation, when nobody asks.
 pub(crate) const CHUNK: usize = 1 << 20;
 
-/// Bytes of the file; the first half is read, and the second written.
-pub(crate) const SIZE: u64 = 32 << 20;
+/// Bytes of the pieces into which it is cut, when everybody asks.
+pub(crate) const PIECE: usize = 128 << 10;
+
+/// Bytes of the file.
+const SIZE: u64 = 256 << 20;
+
+/// What `api` reads: apart from what `backup` does, as their files would be.
+pub(crate) const LIGHT: Range<u64> = 0..SIZE / 8;
+
+/// What `backup` reads.
+pub(crate) const BULK: Range<u64> = LIGHT.end..SIZE / 2;
+
+/// Where `backup` writes.
+pub(crate) const ROOM: Range<u64> = BULK.end..SIZE;
 
 #[cfg(test)]
 mod tests {
@@ -153,15 +162,20 @@ mod tests {
         let drive = Drive::make(directory.path()).unwrap();
         let (mut block, mut chunk) = (Buffer::new(BLOCK), Buffer::new(CHUNK));
         for offset in [0, BLOCK as u64, SIZE - BLOCK as u64] {
-            drive.read(&mut block, offset).unwrap();
-            assert!(block.is_of(offset) && !block.is_of(offset + BLOCK as u64));
+            drive.read(block.bytes_mut(), offset).unwrap();
+            assert!(block.is_block(0, offset) && !block.is_block(0, offset + BLOCK as u64));
         }
-        drive.read(&mut chunk, CHUNK as u64).unwrap();
-        assert!(chunk.is_of(CHUNK as u64));
-        drive.write(&block, CHUNK as u64 + 5 * BLOCK as u64).unwrap();
-        drive.read(&mut chunk, CHUNK as u64).unwrap();
-        assert!(!chunk.is_of(CHUNK as u64));
-        drive.read(&mut block, SIZE).unwrap_err();
+        drive.read(chunk.bytes_mut(), CHUNK as u64).unwrap();
+        let blocks = |chunk: &Buffer| {
+            let places = (0..CHUNK).step_by(BLOCK);
+            places.filter(|at| chunk.is_block(*at, (CHUNK + at) as u64)).count()
+        };
+        assert_eq!(blocks(&chunk), CHUNK / BLOCK);
+        assert!(!chunk.is_block(CHUNK, CHUNK as u64));
+        drive.write(block.bytes(), CHUNK as u64 + 5 * BLOCK as u64).unwrap();
+        drive.read(chunk.bytes_mut(), CHUNK as u64).unwrap();
+        assert_eq!(blocks(&chunk), CHUNK / BLOCK - 1);
+        drive.read(block.bytes_mut(), SIZE).unwrap_err();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
