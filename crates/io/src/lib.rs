@@ -97,7 +97,7 @@
 //!
 //! What does not ask. Nor what the machine makes of an operation: a read that the page cache serves is a read, and a write
 //! is charged when it is copied there, not when it goes to the disk. Where that matters, open files with `O_DIRECT`, or
-//! have them written back every few MiB by `sync_data`. Memory that is mapped is read and written without asking.
+//! have them [written back](Limited::sync_every) every few MiB. Memory that is mapped is read and written without asking.
 //!
 //! One limit for one stream, without a tree, is had with less: by a token bucket of any rate limiter. What other processes
 //! do is the kernel's `io` controller to limit.
