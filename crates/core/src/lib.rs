@@ -174,6 +174,10 @@ mod tests;
 #[cfg(not(loom))]
 pub use crossbeam_channel;
 
+/// What the data structures of other crates are made of, which loom runs as they are.
+#[cfg(loom)]
+pub use crate::units::Limit;
+
 #[cfg(not(loom))]
 pub use crate::{
     agent::{ReleaseAgent, command::AgentCommand, ledger::AgentStats},

@@ -19,9 +19,10 @@ mod names {
         pub(crate) sched: Sched,
     }
 
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(crate) struct WeakCss<S>(PhantomData<S>);
 
+    #[derive(Clone, Default)]
     pub(crate) struct IoCss;
 
     pub(crate) type CssRef<S> = S;

@@ -121,6 +121,14 @@
 //! `tokio`: wrappers are tokio's streams and files as well. `tower`: a layer for services. `serde`: settings and figures
 //! as data. `tracing`: what happens rarely, as events.
 #![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
+#![cfg_attr(
+    loom,
+    expect(
+        dead_code,
+        unreachable_pub,
+        reason = "loom builds the protocols, not what stands on them"
+    )
+)]
 
 #[cfg(not(loom))]
 mod subsystem;
@@ -162,7 +170,6 @@ mod latency;
 mod device_stats;
 #[cfg(not(loom))]
 mod table;
-#[cfg(not(loom))]
 mod ticker;
 #[cfg(not(loom))]
 mod cost;

@@ -14,7 +14,7 @@ use crate::{
     cell::{Cell, Counts},
     foreign::{CssRef, DeviceInner, IoCss, Stalls, WeakCss},
     op::{Kind, Op},
-    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak},
+    sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, Weak, unique},
     tree::NodeId,
 };
 
@@ -83,11 +83,8 @@ impl Node {
         css: WeakCss<IoCss>,
         stalls: Arc<Stalls>,
     ) -> Arc<Self> {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        // Ordering: Relaxed: it only has to be unique.
-        let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         Arc::new(Self {
-            key,
+            key: unique(),
             id,
             device,
             above,
@@ -96,7 +93,7 @@ impl Node {
             below: Mutex::default(),
             stalls,
             target: AtomicU64::new(0),
-            figures: [const { AtomicU64::new(0) }; Figure::COUNT],
+            figures: std::array::from_fn(|_| AtomicU64::new(0)),
             is_retired: OnceLock::new(),
         })
     }

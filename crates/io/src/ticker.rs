@@ -4,10 +4,10 @@
 //! It starts when something is due for the first time, and ends when nothing was for a second. By a clock
 //! other than the machine's there is none: who advances that clock calls [`Io::tick`](crate::Io::tick).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::sync::{
-    Arc, Mutex, Weak,
+    Arc, Instant, Mutex, Weak,
     thread::{self, Thread},
 };
 
@@ -87,13 +87,13 @@ impl Ticker {
 }
 
 /// Makes the calling thread's short sleeps as short as they are asked for.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(loom)))]
 fn sleep_exactly() {
     // Refused, a sleep takes 50 µs longer.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)).ok();
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), loom))]
 fn sleep_exactly() {}
 
 fn run<T: Ticking>(who: &Weak<T>) {
