@@ -27,7 +27,7 @@ mod mutant;
 mod process;
 
 /// The crates with models: `name` is the package `fief-name` in the folder `crates/name`.
-pub(crate) const CRATES: [&str; 4] = ["core", "memory", "alloc", "cpu"];
+pub(crate) const CRATES: [&str; 5] = ["core", "memory", "alloc", "cpu", "io"];
 
 /// Where the models live, as a prefix of their tests' names.
 const MODELS: &str = "tests::loom_";

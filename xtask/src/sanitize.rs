@@ -12,7 +12,7 @@ use crate::report::Outcome;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The packages, without their prefix.
-const PACKAGES: [&str; 5] = ["core", "memory", "alloc", "cpu", "testing"];
+const PACKAGES: [&str; 6] = ["core", "memory", "alloc", "cpu", "io", "testing"];
 
 /// What is skipped: the sanitizer holds freed memory back, so resident memory says nothing.
 const RESIDENT: &str = "memory_is_flat";

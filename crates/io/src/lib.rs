@@ -186,6 +186,9 @@ mod cell;
 mod sync;
 pub mod tree;
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(all(feature = "tower", not(loom)))]
 pub use crate::tower::{IoLayer, Limit, LimitError, LimitFuture};
 #[cfg(not(loom))]

@@ -20,7 +20,8 @@
 //!
 //! # Tests
 //!
-//! `tests/waiting.rs`, `tests/model.rs`, `tests/stress.rs`.
+//! `tests/loom_wait.rs`, `tests/loom_removal.rs` and `tests/loom_lease.rs` have the models; `tests/waiting.rs`,
+//! `tests/model.rs`, `tests/stress.rs`.
 
 use std::{fmt, mem, num::NonZeroU32, task::Waker, time::Duration};
 
@@ -42,8 +43,8 @@ use crate::{
 
 mod state;
 
-/// How many are woken before others may have the lock.
-const BATCH: usize = 32;
+/// How many are woken before others may have the lock; in a model each one alone.
+const BATCH: usize = if cfg!(loom) { 1 } else { 32 };
 
 /// Has somebody look in so long.
 pub(crate) type Alarm = Box<dyn Fn(Duration) + Send + Sync>;
@@ -196,7 +197,9 @@ impl Sched {
         let (mut state, now) = self.lock();
         let mut waiter = state.waiters.try_remove(key);
         let running = waiter.as_mut().and_then(|waiter| state.leave(waiter, now));
-        self.pump(state, now);
+        if !skip("cancel_pumps") {
+            self.pump(state, now);
+        }
         discard(waiter);
         drop(running);
     }
@@ -218,7 +221,9 @@ impl Sched {
                 state.shorten(running, rest, model, now);
             }
         }
-        self.pump(state, now);
+        if !skip("finish_pumps") {
+            self.pump(state, now);
+        }
         drop(running);
     }
 
@@ -231,7 +236,9 @@ impl Sched {
     pub(crate) fn refund(&self, node: &Node, flow: FlowId, kind: Kind, amount: Amount) {
         let (mut state, now) = self.lock();
         state.give_back(node, flow, kind, amount, now);
-        self.pump(state, now);
+        if !skip("refund_pumps") {
+            self.pump(state, now);
+        }
     }
 
     /// Charges an operation that does not wait.
@@ -301,14 +308,18 @@ impl Sched {
             return false;
         }
         state.sweep_all(now);
-        state.readdress(flow, node);
+        if !skip("move_readdresses") {
+            state.readdress(flow, node);
+        }
         true
     }
 
     /// Takes a node out of the tree; whoever waits there is refused. Somebody else has to pump.
     pub(crate) fn retire(&self, node: &Node) {
         let (mut state, now) = self.lock();
-        state.sweep_all(now);
+        if !skip("retire_sweeps") {
+            state.sweep_all(now);
+        }
         state.refuse_all(|waiter| waiter.node.key == node.key, Refusal::Removed, now);
         // Children went before. The root stays, for the next hierarchy.
         let waiting = state.tree.remove(node.id, now).unwrap_or_default();
@@ -366,12 +377,14 @@ impl Sched {
                 let key = state.by_ticket[grant.ticket.index()];
                 woken.extend(state.hand_over(key, grant.waited, now));
             }
-            let is_done = woken.len() < BATCH;
+            let is_done = woken.len() < BATCH || skip("pump_goes_on");
             let next = if is_done { state.rest(now) } else { None };
             drop(state);
             wake(woken);
             if is_done {
-                if let Some(next) = next {
+                if let Some(next) = next
+                    && !skip("pump_sets_alarm")
+                {
                     (self.alarm)(next);
                 }
                 return next;

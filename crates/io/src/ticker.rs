@@ -3,11 +3,21 @@
 //! Whoever comes or goes looks whether somebody else can go on; only where nobody does it is the ticker who wakes.
 //! It starts when something is due for the first time, and ends when nothing was for a second. By a clock
 //! other than the machine's there is none: who advances that clock calls [`Io::tick`](crate::Io::tick).
+//!
+//! # Invariants
+//!
+//! 1. What is due first is not before `due`, or the thread is about to look: `due` is taken away before it does.
+//! 2. While there is a `thread`, it sleeps no longer than until `due`, or was unparked. It ends only while nothing is
+//!    due, and says so under the same lock.
+//!
+//! # Tests
+//!
+//! `tests/loom_ticker.rs`.
 
 use std::time::Duration;
 
 use crate::sync::{
-    Arc, Instant, Mutex, Weak,
+    Arc, Instant, Mutex, Weak, skip,
     thread::{self, Thread},
 };
 
@@ -44,7 +54,10 @@ impl Ticker {
         }
         state.due = Some(at);
         if let Some(thread) = &state.thread {
-            return thread.unpark();
+            if !skip("ticker_wakes") {
+                thread.unpark();
+            }
+            return;
         }
         let weak = Arc::downgrade(who);
         let builder = thread::Builder::new().name("fief-io-ticker".to_owned());
@@ -56,7 +69,9 @@ impl Ticker {
 
     /// Has the thread find that there is nobody any more.
     pub(crate) fn stop(&self) {
-        if let Some(thread) = self.0.lock().thread.take() {
+        if let Some(thread) = self.0.lock().thread.take()
+            && !skip("ticker_stops")
+        {
             thread.unpark();
         }
     }
@@ -78,7 +93,7 @@ impl Ticker {
     /// Ends the thread, if nothing is due.
     fn end(&self) -> bool {
         let mut state = self.0.lock();
-        let ends = state.due.is_none();
+        let ends = state.due.is_none() || skip("ticker_looks_again");
         if ends {
             state.thread = None;
         }
@@ -103,6 +118,7 @@ fn run<T: Ticking>(who: &Weak<T>) {
         let rest = ticking.ticker().rest();
         if rest.is_none()
             && let Some(next) = ticking.tick()
+            && !skip("ticker_goes_on")
         {
             Ticker::call(&ticking, next);
         }
