@@ -10,7 +10,7 @@ use crate::quote::quote;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
-#[cfg_attr(not(loom), expect(clippy::exhaustive_enums, reason = "a bound is there or it is not"))]
+#[expect(clippy::exhaustive_enums, reason = "a bound is there or it is not")]
 pub enum Limit {
     /// At most this many; 0 allows none.
     At(u64),

@@ -120,7 +120,10 @@
 //!
 //! `tokio`: wrappers are tokio's streams and files as well. `tower`: a layer for services. `serde`: settings and figures
 //! as data. `tracing`: what happens rarely, as events.
-#![cfg_attr(loom, expect(dead_code, reason = "loom builds the protocols, not what stands on them"))]
+#![cfg_attr(
+    all(loom, not(test)),
+    expect(dead_code, reason = "loom builds the protocols, not what stands on them")
+)]
 #![cfg_attr(
     loom,
     expect(
@@ -171,7 +174,6 @@ mod device_stats;
 #[cfg(not(loom))]
 mod table;
 mod ticker;
-#[cfg(not(loom))]
 mod cost;
 #[cfg(not(loom))]
 mod config;

@@ -232,6 +232,12 @@ impl Sched {
         self.state.lock().waited(slot)
     }
 
+    /// Returns the node to which what runs was charged.
+    #[cfg(loom)]
+    pub(crate) fn node_of(&self, slot: usize) -> Option<Arc<Node>> {
+        self.state.lock().node_of(slot)
+    }
+
     /// Gives back what an operation did not use that was not admitted here.
     pub(crate) fn refund(&self, node: &Node, flow: FlowId, kind: Kind, amount: Amount) {
         let (mut state, now) = self.lock();

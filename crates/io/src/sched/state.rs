@@ -325,6 +325,11 @@ impl State {
         self.running.get(slot).map_or(Waited::default(), |running| running.waited)
     }
 
+    #[cfg(loom)]
+    pub(super) fn node_of(&self, slot: usize) -> Option<Arc<Node>> {
+        self.running.get(slot).map(|running| Arc::clone(&running.node))
+    }
+
     /// Has another depth be the most; returns what it is now.
     pub(super) fn govern(&mut self, most: Option<NonZeroU32>) -> Option<NonZeroU32> {
         let has_target = self.governor.as_ref().is_some_and(Governor::is_target_set);

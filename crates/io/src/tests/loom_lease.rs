@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cell::{Cell, Taken},
-    op::Op,
+    op::Kind,
     sync::{Arc, Mutex},
     tree::{Direction, Lease},
 };
@@ -27,7 +27,7 @@ fn a_take_meets_a_sweep() {
                 assert!(lease.ops == 0 || 9 - lease.ops == 4 - lease.bytes, "it is torn");
             }
         });
-        let taken = (0..2).filter(|_| cell.take(Op::read(1)) == Taken::Leased).count();
+        let taken = (0..2).filter(|_| cell.take(Kind::Read, 1) == Taken::Leased).count();
         other.join().expect("the model does not panic");
         let left = cell.sweep(Direction::Read).bytes;
         assert_eq!(*swept.lock() + left + taken as u32, 4, "a token is lost, or used twice");
@@ -155,8 +155,8 @@ fn a_limit_meets_who_only_counts() {
         let hand = scene.hand(&scene.group);
         assert!(hand.read(1), "and nothing is in the way of the next");
         let thread = thread::spawn({
-            let cell = Arc::clone(&hand.cell);
-            move || u64::from(cell.take(Op::read(1)) != Taken::Short)
+            let cell = hand.cell;
+            move || u64::from(cell.take(Kind::Read, 1) != Taken::Short)
         });
         scene.limit(Some(1));
         let mut read = 1;

@@ -8,7 +8,7 @@ use super::{
     scene::{Got, Scene},
     settle,
 };
-use crate::{cell::Taken, node::Figure, op::Op, refusal::Refusal, sync::Arc, tree::Direction};
+use crate::{cell::Taken, node::Figure, op::Kind, refusal::Refusal, sync::Arc, tree::Direction};
 
 #[test]
 fn a_grant_meets_a_poll_with_another_waker() {
@@ -116,8 +116,9 @@ fn who_is_about_to_wait_meets_an_end() {
 fn who_is_about_to_wait_meets_what_is_given_back() {
     deep(|| {
         let scene = Scene::limited(1);
-        let running = scene.hand(&scene.group).admit();
-        let giver = thread::spawn(move || running.give_back());
+        let giver = scene.hand(&scene.group);
+        assert!(giver.read(1), "there is room");
+        let giver = thread::spawn(move || giver.give_back(1));
         let got = settle(scene.hand(&scene.group).acquire(), || giver.join().expect("it ends"));
         got.expect("nothing was removed").end();
         assert_eq!(scene.bytes(&scene.group), 1);
@@ -147,7 +148,7 @@ fn who_is_about_to_wait_meets_who_takes_from_a_lease() {
         read += reader.join().expect("the model does not panic");
         assert_eq!(read, 4, "somebody waits beside a lease");
         for hand in [&one, &other] {
-            assert_eq!(hand.cell.take(Op::read(0)), Taken::Short, "somebody has a lease");
+            assert_eq!(hand.cell.take(Kind::Read, 0), Taken::Short, "somebody has a lease");
             assert_eq!(hand.cell.sweep(Direction::Read).ops, 0);
         }
         waits.cancel();

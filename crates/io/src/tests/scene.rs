@@ -7,12 +7,13 @@ use std::{
 };
 
 use crate::{
-    cell::Cell,
+    cell::{Cell, Taken},
+    cost::CostModel,
     foreign::{Clock, DeviceInner, WeakCss},
     node::{Figure, Node},
-    op::Op,
+    op::{Kind, Op},
     refusal::Refusal,
-    sched::{Asked, Granted, Sched, Wish},
+    sched::{Asked, Sched, Wish},
     sync::{Arc, Mutex},
     time::Time,
     tree::{Amount, Dimension, Direction, FlowId, IoTree, Limits, NodeId, Request, TreeSettings},
@@ -31,14 +32,13 @@ pub(super) struct Scene {
 pub(super) struct Hand {
     pub(super) node: Arc<Node>,
     pub(super) flow: FlowId,
-    pub(super) cell: Arc<Cell>,
+    pub(super) cell: &'static Cell,
 }
 
 /// An operation that was admitted by way of the lock.
 pub(super) struct Admitted {
     node: Arc<Node>,
-    flow: FlowId,
-    granted: Granted,
+    slot: usize,
 }
 
 /// Somebody who waits.
@@ -187,18 +187,14 @@ impl Hand {
 
     /// Reads, from the cell or by way of the lock, if it need not wait.
     pub(super) fn read(&self, bytes: u64) -> bool {
-        let taken = self.cell.take(Op::read(bytes));
-        taken != crate::cell::Taken::Short
-            || self.sched().try_acquire(self.wish(bytes), Some(&self.cell)).is_ok()
+        let taken = self.cell.take(Kind::Read, bytes);
+        taken != Taken::Short || self.sched().try_acquire(self.wish(bytes), Some(self.cell)).is_ok()
     }
 
     /// Reads by way of the lock, or waits.
     pub(super) fn acquire(&self) -> Got {
-        match self.sched().acquire(self.wish(1), Some(&self.cell), None) {
-            Asked::Granted(granted) => {
-                let (node, flow) = (Arc::clone(&self.node), self.flow);
-                Got::Room(Admitted { node, flow, granted })
-            }
+        match self.sched().acquire(self.wish(1), Some(self.cell), None) {
+            Asked::Granted(slot) => Got::Room(Admitted { node: Arc::clone(&self.node), slot }),
             Asked::Queued(key) => Got::Turn(Waits { hand: self.clone(), key }),
             Asked::Refused(why) => Got::Nothing(why),
         }
@@ -220,6 +216,12 @@ impl Hand {
         }
     }
 
+    /// Gives back what an operation did not use that was admitted without the lock.
+    pub(super) fn give_back(&self, bytes: u64) {
+        let amount = Amount { bytes, ops: 0, cost: 0 };
+        self.sched().refund(&self.node, self.flow, Kind::Read, amount);
+    }
+
     /// The same stream at another node, where it was moved.
     pub(super) fn moved(&self, node: &Arc<Node>) -> Self {
         Self { node: Arc::clone(node), flow: self.flow, cell: node.new_cell() }
@@ -227,7 +229,7 @@ impl Hand {
 
     /// The thread ends.
     pub(super) fn fold(&self) {
-        self.sched().fold(&self.cell, &self.node);
+        self.sched().fold(self.cell, &self.node);
     }
 }
 
@@ -238,17 +240,7 @@ impl Admitted {
 
     /// The operation has ended.
     pub(super) fn end(self) {
-        if let Some(slot) = self.granted.slot {
-            self.node.device.sched.finish(slot);
-        }
-    }
-
-    /// It has read nothing.
-    pub(super) fn give_back(self) {
-        let sched = &self.node.device.sched;
-        let amount = Amount { bytes: 1, ops: 0, cost: 0 };
-        sched.refund(&self.node, self.flow, Op::read(1).kind, amount);
-        self.end();
+        self.node.device.sched.finish(self.slot, 0, &CostModel::default());
     }
 }
 
@@ -256,8 +248,8 @@ impl Waits {
     /// Looks what became of it, and has `bell` rung if nothing yet.
     pub(super) fn poll(&self, bell: &Arc<Bell>) -> Option<Result<Admitted, Refusal>> {
         let outcome = self.hand.sched().poll(self.key, &Waker::from(Arc::clone(bell)))?;
-        let flow = self.hand.flow;
-        Some(outcome.map(|(granted, node)| Admitted { node, flow, granted }))
+        let node = |slot| self.hand.sched().node_of(slot).expect("it runs");
+        Some(outcome.map(|slot| Admitted { node: node(slot), slot }))
     }
 
     /// Polls it, as it is not over.
