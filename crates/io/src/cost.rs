@@ -13,7 +13,7 @@ use crate::op::{Kind, Op};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[doc(alias = "io.cost.model")]
-#[expect(clippy::exhaustive_structs, reason = "a model is its numbers")]
+#[cfg_attr(not(loom), expect(clippy::exhaustive_structs, reason = "a model is its numbers"))]
 pub struct CostModel {
     /// Of reads.
     pub read: OpCost,
@@ -25,7 +25,7 @@ pub struct CostModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
-#[expect(clippy::exhaustive_structs, reason = "a model is its numbers")]
+#[cfg_attr(not(loom), expect(clippy::exhaustive_structs, reason = "a model is its numbers"))]
 pub struct OpCost {
     /// An operation near the one before.
     pub sequential: u64,

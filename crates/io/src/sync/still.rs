@@ -94,7 +94,7 @@ pub(crate) mod thread {
     use super::{Duration, NIGHT, ThreadId};
 
     /// A thread.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Debug)]
     pub(crate) struct Thread(ThreadId);
 
     /// Makes a thread.

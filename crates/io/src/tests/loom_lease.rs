@@ -30,7 +30,11 @@ fn a_take_meets_a_sweep() {
         let taken = (0..2).filter(|_| cell.take(Kind::Read, 1) == Taken::Leased).count();
         other.join().expect("the model does not panic");
         let left = cell.sweep(Direction::Read).bytes;
-        assert_eq!(*swept.lock() + left + taken as u32, 4, "a token is lost, or used twice");
+        assert_eq!(
+            *swept.lock() + left + u32::try_from(taken).expect("two"),
+            4,
+            "a token is lost, or used twice"
+        );
         let counts = cell.counts();
         assert_eq!((counts.ops[0], counts.bytes[0]), (taken as u64, taken as u64));
     });
