@@ -78,7 +78,7 @@ impl Ticket {
     }
 
     /// Gives back what was not used, and the place in flight.
-    fn end(&mut self, stream: &Stream, actual: u64) {
+    fn settle(&mut self, stream: &Stream, actual: u64) {
         let device = &stream.inner.device;
         let from = mem::replace(&mut self.from, Source::Nowhere);
         if device.sched.is_inherited() {
@@ -106,7 +106,7 @@ impl Ticket {
     #[inline]
     fn drop_on(&mut self, stream: &Stream) {
         if let Source::Tree(_) = self.from {
-            self.end(stream, self.bytes);
+            self.settle(stream, self.bytes);
         }
     }
 }
@@ -120,7 +120,7 @@ impl<'a> Permit<'a> {
     ///
     /// More than was asked for is taken as that.
     pub fn done(mut self, actual: u64) {
-        self.ticket.end(self.stream, actual); // its drop has nothing more to do
+        self.ticket.settle(self.stream, actual); // its drop has nothing more to do
     }
 
     /// Returns how long it waited: what is not the operation's own time.
@@ -155,7 +155,7 @@ impl OwnedPermit {
 
     /// As [`Permit::done`].
     pub fn done(mut self, actual: u64) {
-        self.ticket.end(&self.stream, actual); // its drop has nothing more to do
+        self.ticket.settle(&self.stream, actual); // its drop has nothing more to do
     }
 
     /// As [`Permit::waited`].
