@@ -21,7 +21,7 @@
 
 use crate::{
     op::Kind,
-    sync::{AtomicU64, Ordering, skip},
+    sync::{AtomicU64, Mutex, Ordering, skip},
     tree::{Direction, Lease},
 };
 
@@ -74,12 +74,16 @@ pub(crate) struct Counts {
 
 /// Cells that nobody has.
 #[cfg(not(loom))]
-static SPARE: crate::sync::Mutex<Vec<&'static Cell>> = crate::sync::Mutex::new(Vec::new());
+static SPARE: Mutex<Vec<&'static Cell>> = Mutex::new(Vec::new());
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref SPARE: Mutex<Vec<&'static Cell>> = Mutex::new(Vec::new());
+}
 
 impl Cell {
     /// Returns a cell with nothing in it.
     pub(crate) fn reuse() -> &'static Self {
-        #[cfg(not(loom))]
         if let Some(spare) = SPARE.lock().pop() {
             return spare;
         }
@@ -90,8 +94,9 @@ impl Cell {
     pub(crate) fn leave(&'static self) {
         let words = self.leases.iter().chain(&self.bytes).chain(&self.ops);
         // Ordering: Relaxed: who has it next comes by the lock.
-        words.chain([&self.lists]).for_each(|word| word.store(0, Ordering::Relaxed));
-        #[cfg(not(loom))]
+        if !skip("cell_leaves_nothing") {
+            words.chain([&self.lists]).for_each(|word| word.store(0, Ordering::Relaxed));
+        }
         SPARE.lock().push(self);
     }
 

@@ -128,6 +128,31 @@ fn the_end_of_a_thread_meets_a_sweep() {
     });
 }
 
+/// What one thread leaves is the next one's, of another group.
+#[test]
+fn a_cell_changes_hands_as_leases_are_swept() {
+    deep(|| {
+        let burst = 2 * LEASE;
+        let scene = Arc::new(Scene::limited(burst));
+        let below = scene.add(&scene.group);
+        let one = scene.hand(&below);
+        assert!(one.read(1) && one.read(1), "the second time from a lease");
+        let thread = thread::spawn({
+            let scene = Arc::clone(&scene);
+            move || {
+                one.fold();
+                u64::from(scene.hand(&scene.group).read(1))
+            }
+        });
+        scene.sched().change(|_, _| ());
+        assert!(scene.hand(&scene.root).read(1), "nothing is in its way");
+        let read = thread.join().expect("the model does not panic");
+        let counted = [&below, &scene.group, &scene.root].map(|node| scene.bytes(node));
+        assert_eq!(counted, [2, 2 + read, 3 + read]);
+        assert_eq!(2 + read + scene.drain(), burst, "a token is lost, or used twice");
+    });
+}
+
 /// Its thread reads, and ends, as the group below is removed.
 #[test]
 fn a_removal_meets_who_takes_from_a_lease() {

@@ -6,6 +6,7 @@
 /// A mutant, and the model that kills it.
 const MUTANTS: &[(&str, &str)] = &[
     ("cancel_pumps", "loom_wait::a_grant_meets_a_drop"),
+    ("cell_leaves_nothing", "loom_lease::a_cell_changes_hands_as_leases_are_swept"),
     ("cell_sweeps_at_once", "loom_lease::a_take_meets_a_sweep"),
     ("cell_takes_at_once", "loom_lease::a_take_meets_a_sweep"),
     ("finish_pumps", "loom_wait::who_is_about_to_wait_meets_an_end"),
