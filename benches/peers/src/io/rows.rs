@@ -43,8 +43,11 @@ pub struct Entrant {
     /// Its name; ours begin with `fief`.
     pub name: &'static str,
     /// What it does in one turn.
-    pub run: Box<dyn Fn(&Context) -> Result<Outcome>>,
+    pub run: Turn,
 }
+
+/// What somebody does in one turn.
+pub type Turn = Box<dyn Fn(&Context) -> Result<Outcome>>;
 
 /// What came of a turn.
 #[derive(Debug)]

@@ -15,7 +15,11 @@ use crate::cpu::cgroup::{Kernel, enter};
 pub struct Throttled(Kernel);
 
 impl Throttled {
-    /// Makes a group that may read so many bytes a second of the file's device; or says why it cannot.
+    /// Makes a group that may read so many bytes a second of the file's device.
+    ///
+    /// # Errors
+    ///
+    /// No controller of that version, or no right to write there; a device that it does not know.
     pub fn new(target: &Target, rate: u64) -> Result<Self, String> {
         let make = || {
             let kernel = Kernel::of("blkio", "fief-bench")?;

@@ -82,8 +82,10 @@ fn groups(world: &World, wide: usize) -> Result<Vec<CssRef<IoCss>>> {
     Ok(all)
 }
 
-/// Returns the bytes of memory that each group takes once it has a limit on the device, and has used it on two
-/// threads; and what a stream takes beside. To be asked in a process that has done nothing else.
+/// Returns what each group takes in memory, in bytes, and what a stream takes beside.
+///
+/// A group that has a limit on the device, and has used it on two threads; to be asked in a process that has done
+/// nothing else.
 ///
 /// # Errors
 ///
