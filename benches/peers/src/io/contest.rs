@@ -94,7 +94,9 @@ fn relate(entries: &mut [Entry], ratio: &Relative) {
     for entry in entries {
         // Whoever does not take part any more has no later runs: they are of the same rounds.
         for (run, (first, is_kept)) in entry.runs.iter_mut().zip(&first) {
-            if let (Some(own), Some(first)) = (figure(run), first) {
+            if let (Some(own), Some(first)) = (figure(run), first)
+                && *first != 0.0
+            {
                 run.figures.push(Figure::new(ratio.name, ratio.unit, factor * own / first));
                 run.is_kept &= is_kept;
             }

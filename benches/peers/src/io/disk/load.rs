@@ -163,7 +163,8 @@ impl Found {
     /// Returns the figures of a load with the light one.
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
-        let light = [("light p50", 0.5), ("light p99", 0.99), ("light max", 1.0)];
+        let light =
+            [("light p50", 0.5), ("light p90", 0.9), ("light p99", 0.99), ("light max", 1.0)];
         let mut figures: Vec<_> = Vec::new();
         if self.light.count() > 0 {
             let millis = |quantile| self.light.micros(quantile) / 1e3;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Aim, Case, Context, Gate};
 use crate::{
@@ -49,18 +49,23 @@ impl Trial for Raised {
         let (told, granted) = std::sync::mpsc::channel();
         let other = Arc::clone(limiter);
         tasks.spawn(async move {
-            // What there is at the start, and then what there is not.
-            for _ in 0..3 {
+            // What there is at the start, if anything, and then what there is not.
+            loop {
                 other.take(0, BYTES).await?;
+                if told.send(Instant::now()).is_err() {
+                    return Ok(());
+                }
             }
-            told.send(Instant::now()).context("nobody waits")
         });
         std::thread::sleep(ASLEEP);
+        while granted.try_recv().is_ok() {}
         let raised = Instant::now();
         limiter.set_rate(RAISED);
-        let granted = granted.recv_timeout(PATIENCE).context("it sleeps on")?;
+        let at = granted.recv_timeout(PATIENCE).context("it sleeps on")?;
+        drop(granted);
         tasks.join()?;
-        let reaction = granted.saturating_duration_since(raised);
+        let reaction = at.saturating_duration_since(raised);
+        ensure!(!reaction.is_zero(), "it did not sleep");
         Ok(vec![Figure::new("reaction", "ms", reaction.as_secs_f64() * 1e3)])
     }
 }
