@@ -118,8 +118,9 @@ fn check(path: &Path, example: &Example) -> Result<usize> {
         walk.leaves.iter().for_each(|leaf| println!("    to {leaf}"));
         let mut exchanges = 0;
         refusals.extend(walk.refusals.into_iter().filter(|refusal| {
-            exchanges += usize::from(refusal.starts_with("`lock cmpxchg"));
-            !refusal.starts_with("`lock cmpxchg") || exchanges > example.exchanges
+            let is_exchange = refusal.starts_with("`lock") && refusal.contains(" cmpxchg");
+            exchanges += usize::from(is_exchange);
+            !is_exchange || exchanges > example.exchanges
         }));
     }
     if !refusals.is_empty() {
