@@ -17,7 +17,13 @@ fn tour(args: &[&str]) -> Command {
     }
     // Errors must stay one line even so.
     command.env("RUST_BACKTRACE", "1");
+    command.env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
     command
+}
+
+/// A directory beside what is built: what the tours write is too much for a small `/tmp`.
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("there is room")
 }
 
 fn run(args: &[&str]) -> Output {
@@ -364,7 +370,7 @@ fn a_directory_that_cannot_be_written_is_named_before_anything_is_done() {
 
 #[test]
 fn files_are_removed_at_the_end() {
-    let directory = tempfile::tempdir().expect("there is room");
+    let directory = temporary();
     let output = run(&["--seconds", "1", "--dir", argument(directory.path())]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).contains("each was read back and compared."), "{}", stdout(&output));
@@ -373,7 +379,7 @@ fn files_are_removed_at_the_end() {
 
 #[test]
 fn files_that_are_kept_hold_the_rows() {
-    let directory = tempfile::tempdir().expect("there is room");
+    let directory = temporary();
     let output = run(&["--seconds", "1", "--keep", "--dir", argument(directory.path())]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     let (_, kept) = stdout(&output).split_once("\nKept: ").expect("the place is told");
@@ -394,7 +400,7 @@ fn files_that_are_kept_hold_the_rows() {
 #[test]
 #[cfg(unix)]
 fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
-    let directory = tempfile::tempdir().expect("there is room");
+    let directory = temporary();
     let line = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
     let tour = tour(&["--seconds", "600", "--dir", argument(directory.path())]);
     let mut limited = Command::new("sh");
@@ -411,7 +417,7 @@ fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
 #[test]
 #[cfg(unix)]
 fn interrupts_leave_no_files_behind() {
-    let directory = tempfile::tempdir().expect("there is room");
+    let directory = temporary();
     let arguments = ["--scale", "1", "--dir", argument(directory.path())];
     let (child, _lines) = start_and_read_to(&arguments, "making TPC-H data");
     assert_eq!(names(directory.path()).len(), 1);

@@ -141,7 +141,7 @@ pub(crate) const CHUNK: usize = 1 << 20;
 pub(crate) const PIECE: usize = 128 << 10;
 
 /// Bytes of the file.
-const SIZE: u64 = 256 << 20;
+const SIZE: u64 = 128 << 20;
 
 /// What `api` reads: apart from what `backup` does, as their files would be.
 pub(crate) const LIGHT: Range<u64> = 0..SIZE / 8;
