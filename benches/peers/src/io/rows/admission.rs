@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     sync::atomic::{AtomicBool, Ordering},
     task::{Context as Polling, Waker},
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -14,15 +15,18 @@ use benches::{
     io::{Addition, Admitted},
     pair::Pair,
     race,
+    statistic::median,
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ratelimit::Ratelimiter;
 use tokio::sync::Semaphore;
 
-use super::{Aim, Case, Entrant, Gate, Outcome, Relative};
+use super::{Aim, Case, Context, Entrant, Gate, Outcome, Relative};
 use crate::cpu::figures::Figure;
 
 const PAIRS: u32 = 20_000;
+/// Long enough to tell what others have of the processors meanwhile.
+const TURN: Duration = Duration::from_millis(400);
 /// What an operation reads, where bytes are limited.
 const BYTES: usize = 4 << 10;
 /// How often somebody is asked before it is given up.
@@ -65,7 +69,9 @@ pub(super) fn cases() -> Vec<Case> {
         ("W3", "eight limited levels", 2.0, eight),
     ] {
         for (threads, shown) in [(1, "one thread"), (2, "two threads")] {
-            let of = Entrant::new("atomic addition", |_| time(&Addition::default(), 1));
+            let of = Entrant::new("atomic addition", |context| {
+                Ok(time(context, &Addition::default(), 1))
+            });
             let entrants = [of].into_iter().chain(entrants(threads)).collect();
             cases.push(Case {
                 row,
@@ -80,10 +86,14 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Times pairs, on so many threads that share it.
-fn time(pair: &dyn Pair, threads: usize) -> Result<Vec<Figure>> {
-    let each = vec![pair; threads];
-    Ok(vec![Figure::new("each", "ns", race::nanoseconds(&each, PAIRS))])
+/// Times pairs, on so many threads that share it: the median of what fits into a turn.
+fn time(context: &Context, pair: &dyn Pair, threads: usize) -> Vec<Figure> {
+    let (start, each) = (Instant::now(), vec![pair; threads]);
+    let mut times = vec![race::nanoseconds(&each, PAIRS)];
+    while start.elapsed() < context.span(TURN) {
+        times.push(race::nanoseconds(&each, PAIRS));
+    }
+    vec![Figure::new("each", "ns", median(&times))]
 }
 
 /// Returns an entrant that makes something and then times what is done with it.
@@ -92,7 +102,7 @@ fn entrant<P: Pair>(
     threads: usize,
     make: impl Fn() -> Result<P> + 'static,
 ) -> Entrant {
-    Entrant::new(name, move |_| time(&make()?, threads))
+    Entrant::new(name, move |context| Ok(time(context, &make()?, threads)))
 }
 
 /// Returns an entrant that is asked again when it refuses, as long as there is hope.
@@ -104,9 +114,9 @@ fn patient<F: Fn() -> bool + Sync>(
     threads: usize,
     make: impl Fn() -> F + 'static,
 ) -> Entrant {
-    Entrant::maybe(name, move |_| {
+    Entrant::maybe(name, move |context| {
         let patient = Patient { call: make(), has_lost: AtomicBool::new(false) };
-        let figures = time(&patient, threads)?;
+        let figures = time(context, &patient, threads);
         Ok(if patient.has_lost.into_inner() {
             Outcome::Skipped("it refused for good, with plenty left".to_owned())
         } else {

@@ -80,8 +80,11 @@ impl Trial for Beside {
         sleep_until(windows.end());
         tasks.end()?;
         let fair = 1.0 / (OTHERS + 1) as f64;
+        let expected = RATE as f64 * windows.span().as_secs_f64();
+        let small = (seen.waits.count() * SMALL) as f64 / expected;
         let mut figures = vec![
             Figure::new("large, of its fair share", "%", 100.0 * seen.share() / fair),
+            Figure::new("small, of their fair share", "%", 100.0 * small / (1.0 - fair)),
             Figure::new("total, of the rate", "%", 100.0 + windows.error(RATE)),
         ];
         if seen.waits.count() > 0 {
