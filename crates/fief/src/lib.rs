@@ -1,5 +1,20 @@
 #![doc = include_str!("../../../README.md")]
 
+#[cfg(all(feature = "cpu", feature = "io", feature = "memory"))]
+mod fief;
+#[cfg(all(feature = "cpu", feature = "io", feature = "memory"))]
+mod group;
+#[cfg(all(feature = "cpu", feature = "io", feature = "memory"))]
+mod here;
+#[cfg(all(feature = "cpu", feature = "io", feature = "memory"))]
+mod run;
+#[cfg(all(feature = "cpu", feature = "io", feature = "memory"))]
+mod error;
+pub mod prelude;
+
+#[cfg(feature = "alloc")]
+#[doc(inline)]
+pub use fief_alloc as alloc;
 #[doc(inline)]
 pub use fief_core::*;
 #[cfg(feature = "cpu")]
@@ -14,3 +29,12 @@ pub use fief_memory as memory;
 #[cfg(feature = "tasks")]
 #[doc(inline)]
 pub use fief_tasks as tasks;
+
+#[cfg(all(feature = "cpu", feature = "io", feature = "memory"))]
+pub use crate::{
+    error::{GoneError, GroupError, RunError, StartError},
+    fief::{Fief, FiefBuilder},
+    group::Group,
+    here::{Here, here},
+    run::Run,
+};
