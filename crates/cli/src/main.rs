@@ -10,6 +10,7 @@ use crate::options::{Command, Options};
 
 mod options;
 mod tour;
+mod scenario;
 mod calibrate;
 mod workload;
 mod display;
@@ -21,6 +22,7 @@ mod sync;
 fn main() -> ExitCode {
     let result = match Options::parse().command {
         Command::Tour(options) => tour::run(options).map(ExitCode::from),
+        Command::Run(options) => scenario::run(&options).map(ExitCode::from),
         Command::Calibrate(options) => calibrate::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {

@@ -17,8 +17,42 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Runs three tenants at full load, kills them, rebinds their controllers, and checks the books
     Tour(TourOptions),
+    /// Runs a scenario: tenants with real work, and what is done with their groups meanwhile
+    Run(RunOptions),
     /// Measures what operations cost where a directory is, for the settings of an I/O device
     Calibrate(CalibrateOptions),
+}
+
+/// What a scenario can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunOptions {
+    /// A TOML file, or a shipped one: tour, noisy-neighbour, memory-squeeze, live-rebind, azure-replay
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: String,
+
+    /// Plain lines instead of a live display, as when the output is no terminal
+    #[arg(long)]
+    pub(crate) plain: bool,
+
+    /// TCP port of whoever answers requests, on 127.0.0.1; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// Where files are made while it runs, instead of where temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Seed of all that is random, instead of the scenario's
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// A CSV file of arrivals, in place of the scenario's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) arrivals: Option<PathBuf>,
+
+    /// How many times as short acts are (1 to 100)
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_hurry)]
+    pub(crate) hurry: f64,
 }
 
 /// What a calibration can be told.
@@ -81,6 +115,15 @@ pub(crate) struct TourOptions {
     pub(crate) threads: u32,
 }
 
+fn parse_hurry(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (1.0..=100.0).contains(&factor) {
+        Ok(factor)
+    } else {
+        Err(format!("{factor} is not in 1..=100"))
+    }
+}
+
 fn parse_scale(text: &str) -> Result<f64, String> {
     let scale: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.001..=1.0).contains(&scale) {
@@ -99,7 +142,7 @@ mod tests {
     fn parse(args: &str) -> Result<TourOptions, clap::Error> {
         match Options::try_parse_from(format!("fief tour {args}").split_whitespace())?.command {
             Command::Tour(options) => Ok(options),
-            Command::Calibrate(_) => unreachable!("it is a tour"),
+            Command::Run(_) | Command::Calibrate(_) => unreachable!("it is a tour"),
         }
     }
 

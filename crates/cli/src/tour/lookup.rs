@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use fief_core::{Cache, Controller, CssRef, Subsystem, Task};
+use fief_core::{Cache, Controller, CssRef, Registry, Subsystem, Task};
 use hdrhistogram::Histogram;
 
 use crate::{
@@ -120,13 +120,12 @@ fn times() -> Times {
 impl<'a> Lookups<'a> {
     /// Lookups of the thread that calls.
     pub(crate) fn new(stage: &'a Stage) -> Self {
-        Self {
-            windows: &stage.windows,
-            cache: stage.trees.registry.cache(),
-            clock: stage.clock(),
-            current: 0,
-            times: times(),
-        }
+        Self::of(&stage.windows, &stage.trees.registry, stage.clock())
+    }
+
+    /// Lookups of the thread that calls, on a machine whose clock takes this long to read.
+    pub(crate) fn of(windows: &'a Windows, registry: &Registry, clock: Duration) -> Self {
+        Self { windows, cache: registry.cache(), clock, current: 0, times: times() }
     }
 
     /// Looks up the css that counts for `task`.

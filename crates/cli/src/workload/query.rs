@@ -58,14 +58,14 @@ pub(crate) struct Expensive {
 
 /// What a query that keeps little has found so far.
 #[derive(Debug)]
-enum Partial {
+pub(crate) enum Partial {
     Groups(Groups),
     Top(Vec<Expensive>),
 }
 
 /// What [`Query::GroupBy`] has found so far.
 #[derive(Debug, Default)]
-struct Groups(Vec<((u8, u8), Sums)>);
+pub(crate) struct Groups(Vec<((u8, u8), Sums)>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sums {
@@ -137,8 +137,18 @@ impl Query {
         Some(partial.finish())
     }
 
+    /// The rows, with the index of the first of each morsel.
+    pub(crate) fn morsels(self, data: &Lineitem) -> impl Iterator<Item = (usize, &[Row])> {
+        morsels(data)
+    }
+
+    /// What is to be sorted of rows of which the first has this index.
+    pub(crate) fn shipped(self, first: usize, rows: &[Row]) -> impl Iterator<Item = Expensive> {
+        shipped(first, rows, self.until())
+    }
+
     /// What it has found before it begins; `None` of a sort, which keeps what it reads.
-    fn begin(self) -> Option<Partial> {
+    pub(crate) fn begin(self) -> Option<Partial> {
         match self {
             Self::GroupBy { .. } => Some(Partial::Groups(Groups::default())),
             Self::Top { .. } => Some(Partial::Top(Vec::new())),
@@ -146,7 +156,8 @@ impl Query {
         }
     }
 
-    fn until(self) -> i32 {
+    /// The last day of what it is about.
+    pub(crate) fn until(self) -> i32 {
         match self {
             Self::GroupBy { until } | Self::Top { until } | Self::Sort { until, .. } => until,
         }
@@ -233,7 +244,7 @@ fn shipped(first: usize, rows: &[Row], until: i32) -> impl Iterator<Item = Expen
 
 impl Partial {
     /// Adds rows of which the first has this index.
-    fn add(&mut self, first: usize, rows: &[Row], until: i32) {
+    pub(crate) fn add(&mut self, first: usize, rows: &[Row], until: i32) {
         match self {
             Self::Groups(groups) => groups.add(rows, until),
             Self::Top(best) => {
@@ -244,7 +255,7 @@ impl Partial {
         }
     }
 
-    fn finish(self) -> Answer {
+    pub(crate) fn finish(self) -> Answer {
         match self {
             Self::Groups(groups) => Answer::Groups(groups.finish()),
             Self::Top(best) => Answer::Top(best),

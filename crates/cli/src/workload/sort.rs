@@ -96,21 +96,21 @@ pub(crate) struct Sorter<'a, C> {
 }
 
 /// Sorted entries in a file.
-struct Run {
-    file: Spooled,
-    entries: usize,
+pub(crate) struct Run {
+    pub(crate) file: Spooled,
+    pub(crate) entries: usize,
 }
 
 /// A run that is read, with the entry that is next.
-struct Source {
-    reader: Reader,
+pub(crate) struct Source {
+    pub(crate) reader: Reader,
     /// Entries after the next.
-    left: usize,
+    pub(crate) left: usize,
 }
 
 /// Hashes entries in the order in which they come.
 #[derive(Default)]
-struct Hasher {
+pub(crate) struct Hasher {
     rows: u64,
     hasher: Xxh3,
 }
@@ -225,7 +225,12 @@ fn merge(runs: Vec<Run>, buffer: usize, room: &dyn Room) -> Result<Option<Sorted
 }
 
 impl Source {
-    fn next(&mut self) -> Result<Option<Expensive>> {
+    /// The next entry; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub(crate) fn next(&mut self) -> Result<Option<Expensive>> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         let mut entry = [0; Expensive::BYTES];
         self.reader.read_exact(&mut entry)?;
@@ -244,12 +249,12 @@ impl Sorted {
 }
 
 impl Hasher {
-    fn add(&mut self, entry: Expensive) {
+    pub(crate) fn add(&mut self, entry: Expensive) {
         self.rows += 1;
         self.hasher.update(&entry.to_bytes());
     }
 
-    fn sorted(&self) -> Sorted {
+    pub(crate) fn sorted(&self) -> Sorted {
         Sorted { rows: self.rows, hash: self.hasher.digest() }
     }
 }

@@ -1,0 +1,87 @@
+//! `fief run`: tenants with real work, acts with a timeline, and what came of it.
+//!
+//! A scenario says who works, in which groups, and what is done when: controllers bound, limits written, trees
+//! rebound, tenants removed. The tour is one of those that are shipped.
+
+use std::{env, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    options::RunOptions,
+    output::Output,
+    scenario::{
+        conduct::Settings,
+        config::Scenario,
+        shipped::{SHIPPED, find},
+    },
+    signal,
+    tour::Exit,
+};
+
+mod config;
+mod check;
+mod shipped;
+mod conduct;
+mod world;
+mod tenant;
+mod member;
+mod record;
+mod requests;
+mod client;
+mod arrivals;
+mod queries;
+mod sorting;
+mod backup;
+mod deeds;
+mod checks;
+mod sampler;
+mod score;
+mod outcome;
+mod show;
+mod table;
+
+/// Runs a scenario and prints its report.
+///
+/// # Errors
+///
+/// When it cannot run, and when something does not hold that has to.
+pub(crate) fn run(options: &RunOptions) -> Result<Exit> {
+    let scenario = load(&options.scenario)?;
+    let (sender, events) = crossbeam_channel::unbounded();
+    let stop = signal::watch(sender, None)?;
+    let mut output = Output::stdout();
+    output.line(format_args!("{}\n{}\n", scenario.title, scenario.about.trim_end()));
+    let settings = Settings {
+        plain: options.plain,
+        port: options.port,
+        dir: options.dir.clone().unwrap_or_else(env::temp_dir),
+        seed: options.seed,
+        hurry: options.hurry,
+        arrivals: options.arrivals.clone(),
+    };
+    let outcome = conduct::run(&scenario, &settings, (&events, &stop), &mut output)?;
+    let Some(outcome) = outcome else { return Ok(Exit::Interrupted) };
+    output.line(table::text(&outcome));
+    output.finish()?;
+    let broken = outcome.invariants.iter().filter(|one| one.verdict == checks::Verdict::Broken);
+    match broken.count() {
+        0 => Ok(Exit::Success),
+        1 => bail!("1 invariant is broken"),
+        broken => bail!("{broken} invariants are broken"),
+    }
+}
+
+/// Finds a scenario: a shipped one by its name, any other by its path.
+fn load(name: &str) -> Result<Scenario> {
+    if let Some(shipped) = find(name) {
+        return check::read(shipped.name, shipped.text);
+    }
+    let path = Path::new(name);
+    let is_path = path.extension().is_some() || path.components().count() > 1;
+    if !is_path && !path.exists() {
+        let names: Vec<&str> = SHIPPED.iter().map(|shipped| shipped.name).collect();
+        bail!("there is no scenario {name:?}; those shipped are {}", names.join(", "));
+    }
+    check::read_file(path).context("a scenario is a TOML file, or the name of a shipped one")
+}

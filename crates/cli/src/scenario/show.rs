@@ -1,0 +1,153 @@
+//! What is shown while a scenario runs: live lines on a terminal, else plain ones.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{
+    config::{Act, Scenario},
+    outcome::MIB,
+    sampler::Sample,
+    score,
+    tenant::{Tenant, Work},
+    world::World,
+};
+use crate::output::Output;
+
+/// The lines.
+#[derive(Debug)]
+pub(crate) struct Show {
+    live: Option<Live>,
+    acts: usize,
+    looks: u64,
+}
+
+/// Those of a terminal, which are drawn over and over.
+#[derive(Debug)]
+struct Live {
+    lines: MultiProgress,
+    act: ProgressBar,
+    tenants: Vec<ProgressBar>,
+}
+
+/// Looks between two plain lines.
+const PLAIN: u64 = 20;
+
+/// Looks over which rates are taken.
+const OVER: usize = 10;
+
+impl Show {
+    pub(crate) fn begin(scenario: &Scenario, plain: bool, output: &mut Output) -> Self {
+        let is_live = !plain && io::stdout().is_terminal();
+        let live = is_live.then(|| Live::new(scenario));
+        if live.is_none() {
+            output.line(format_args!("{:>7}  {}", "time", header()));
+        }
+        Self { live, acts: scenario.acts.len(), looks: 0 }
+    }
+
+    /// An act begins.
+    pub(crate) fn act(&mut self, number: usize, act: &Act, output: &mut Output) {
+        let title = format!("Act {} of {}: {}", number + 1, self.acts, act.title);
+        match &self.live {
+            Some(live) => {
+                let millis = act.lasts.get_ref().as_millis();
+                live.act.set_length(u64::try_from(millis).unwrap_or(u64::MAX));
+                live.act.reset();
+                live.act.set_message(title.clone());
+                output.note(live.lines.println(format!("\n{title}\n  {}", act.claim)));
+            }
+            None => output.line(format_args!("\n{title}\n  {}", act.claim)),
+        }
+    }
+
+    /// Something was done.
+    pub(crate) fn tell(&self, at: Duration, what: &str, output: &mut Output) {
+        let line = format!("{:6.1}s  * {what}", at.as_secs_f64());
+        match &self.live {
+            Some(live) => output.note(live.lines.println(line)),
+            None => output.line(line),
+        }
+    }
+
+    /// Everybody was looked at.
+    pub(crate) fn look(&mut self, world: &World, samples: &[Sample], output: &mut Output) {
+        self.looks += 1;
+        let is_due = self.live.is_some() || self.looks.is_multiple_of(PLAIN);
+        let (Some(last), true) = (samples.last(), is_due) else { return };
+        let first = samples.get(samples.len().saturating_sub(OVER + 1)).unwrap_or(last);
+        let lines = world.tenants.iter().enumerate();
+        let lines = lines.map(|(index, tenant)| line(tenant, index, first, last));
+        match &self.live {
+            Some(live) => {
+                live.act.inc(100);
+                live.tenants.iter().zip(lines).for_each(|(bar, line)| bar.set_message(line));
+            }
+            None => {
+                for (number, line) in lines.enumerate() {
+                    let time = match number {
+                        0 => format!("{:6.1}s", last.at.as_secs_f64()),
+                        _ => String::new(),
+                    };
+                    output.line(format_args!("{time:>7}  {line}"));
+                }
+            }
+        }
+    }
+
+    /// Takes the live lines off the screen.
+    pub(crate) fn end(&self) {
+        if let Some(live) = &self.live {
+            // The report says the same, and finds out what is wrong with the terminal.
+            live.lines.clear().ok();
+        }
+    }
+}
+
+impl Live {
+    fn new(scenario: &Scenario) -> Self {
+        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let style = |template| {
+            ProgressStyle::with_template(template).expect("the template is a constant that parses")
+        };
+        let act = lines.add(ProgressBar::new(1).with_style(style("[{bar:24}] {msg}")));
+        let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
+        line().set_message(header());
+        let tenants = scenario.tenants.iter().map(|_| line()).collect();
+        Self { lines, act, tenants }
+    }
+}
+
+fn header() -> String {
+    format!(
+        "{:10} {:>15} {:>8} {:>6} {:>9} {:>14}",
+        "tenant", "a second", "mean ms", "CPUs", "disk MB/s", "memory MiB"
+    )
+}
+
+/// How a tenant does, between two looks.
+fn line(tenant: &Tenant, index: usize, first: &Sample, last: &Sample) -> String {
+    let time = (last.at - first.at).as_secs_f64().max(1e-3);
+    let (from, to) = (first.tenants[index], last.tenants[index]);
+    let operations = (to.operations - from.operations) as f64 / time;
+    let latency = match tenant.work {
+        Work::Requests(_) => score::mean_latency(&tenant.record.windows(first.at, last.at)),
+        _ => None,
+    };
+    let latency = latency.map_or(String::new(), |mean| format!("{:.2}", mean.as_secs_f64() * 1e3));
+    let memory = match (to.memory, to.max) {
+        (None, _) => String::new(),
+        (Some(now), None) => format!("{:.1}", now as f64 / MIB),
+        (Some(now), Some(max)) => format!("{:.1} / {:.1}", now as f64 / MIB, max as f64 / MIB),
+    };
+    format!(
+        "{:10} {:>15} {latency:>8} {:>6.2} {:>9.0} {memory:>14}",
+        tenant.name,
+        format!("{operations:.0} {}", tenant.unit()),
+        (to.cpu.saturating_sub(from.cpu)).as_secs_f64() / time,
+        (to.bytes - from.bytes) as f64 / time / 1e6,
+    )
+}
