@@ -163,7 +163,8 @@ fn play(
             Err(error) => {
                 show.end();
                 stop(world, crew)?;
-                return Err(error);
+                // What went wrong first is why the rest did.
+                return Err(world.take_fault().unwrap_or(error));
             }
         }
     }

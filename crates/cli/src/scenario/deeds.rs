@@ -222,9 +222,11 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
     for (receiver, group) in receivers.iter().zip(&groups) {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let notice = receiver.recv_timeout(left);
-            let notice =
-                notice.map_err(|_| anyhow!("no notice for {} in {PATIENCE:?}", group.path()))?;
+            let Ok(notice) = receiver.recv_timeout(left) else {
+                let why = group.remove(Removal::Strict).map_err(|error| error.to_string());
+                let why = why.err().unwrap_or_else(|| "though it could be removed".to_owned());
+                return Err(anyhow!("no notice for {} in {PATIENCE:?}: {why}", group.path()));
+            };
             let Some(released) = notice.accept() else { continue };
             checks.noticed(&released);
             // What is below it comes first.

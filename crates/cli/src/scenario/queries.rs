@@ -57,11 +57,15 @@ pub(crate) fn run(
                 };
                 let rng = fastrand::Rng::with_seed(seed.wrapping_add(u64::from(slot)));
                 let number = &number;
-                scope.spawn(move || work(world, tenant, kind, number, rng))
+                scope.spawn(move || {
+                    // At once: the others would go on until somebody joins them.
+                    let worked = work(world, tenant, kind, number, rng);
+                    worked.unwrap_or_else(|error| world.fail(error.context(tenant.name.clone())));
+                })
             })
             .collect();
         slots.into_iter().try_for_each(|slot| {
-            slot.join().unwrap_or_else(|_| Err(anyhow!("a slot of queries panicked")))
+            slot.join().map_err(|_| anyhow!("a slot of queries panicked"))
         })
     })
 }

@@ -31,11 +31,14 @@ pub(crate) struct Window {
 /// How long a window is.
 pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 
+/// The longest time told apart from longer ones, in microseconds.
+const LONGEST: u64 = 3_600_000_000;
+
 impl Record {
     /// Begins an act.
     pub(crate) fn begin_act(&self, at: Duration) {
-        let digits = 3;
-        let histogram = Histogram::new(digits).expect("three digits are within the limits");
+        let histogram = Histogram::new_with_bounds(1, LONGEST, 3)
+            .expect("three digits up to an hour are within the limits");
         self.0.lock().acts.push((at, histogram));
     }
 

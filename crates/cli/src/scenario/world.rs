@@ -183,10 +183,13 @@ impl World {
     ///
     /// Those of the registry.
     pub(crate) fn unfork(&self, tenant: &Tenant, member: Member, groups: &[Cgroup]) -> Result<()> {
-        tenant.gone(member);
+        // A worker may not have let go of its last job yet.
+        let task = member.task();
         self.registry.edit(|edit| {
+            self.trees.iter().for_each(|tree| edit.join(task, tree.root()));
             groups.iter().for_each(|group| edit.remove(group, Removal::Detach));
         })?;
+        tenant.gone(member);
         Ok(())
     }
 
