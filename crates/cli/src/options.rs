@@ -42,6 +42,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 
+    /// Where to write report.json, report.html and its plots
+    #[arg(long, value_name = "DIR", default_value = "fief-report")]
+    pub(crate) out: PathBuf,
+
     /// Seed of all that is random, instead of the scenario's
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

@@ -40,6 +40,9 @@ mod score;
 mod outcome;
 mod show;
 mod table;
+mod plot;
+mod html;
+mod files;
 
 /// Runs a scenario and prints its report.
 ///
@@ -48,6 +51,7 @@ mod table;
 /// When it cannot run, and when something does not hold that has to.
 pub(crate) fn run(options: &RunOptions) -> Result<Exit> {
     let scenario = load(&options.scenario)?;
+    let report = files::Directory::make(&options.out)?;
     let (sender, events) = crossbeam_channel::unbounded();
     let stop = signal::watch(sender, None)?;
     let mut output = Output::stdout();
@@ -63,6 +67,12 @@ pub(crate) fn run(options: &RunOptions) -> Result<Exit> {
     let outcome = conduct::run(&scenario, &settings, (&events, &stop), &mut output)?;
     let Some(outcome) = outcome else { return Ok(Exit::Interrupted) };
     output.line(table::text(&outcome));
+    if outcome.is_interrupted {
+        output.line("It was ended early: no report is written.");
+    } else {
+        report.write(&outcome)?;
+        output.line(format_args!("Report: {}", report.path().join("report.html").display()));
+    }
     output.finish()?;
     let broken = outcome.invariants.iter().filter(|one| one.verdict == checks::Verdict::Broken);
     match broken.count() {

@@ -64,9 +64,9 @@ pub(crate) fn run(
                 })
             })
             .collect();
-        slots.into_iter().try_for_each(|slot| {
-            slot.join().map_err(|_| anyhow!("a slot of queries panicked"))
-        })
+        slots
+            .into_iter()
+            .try_for_each(|slot| slot.join().map_err(|_| anyhow!("a slot of queries panicked")))
     })
 }
 

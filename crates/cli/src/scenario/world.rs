@@ -111,7 +111,7 @@ impl World {
         let cpu = registry.register(Cpu::new())?;
         let io = registry.register(Io::new())?;
         let disk = Device::builder("disk").depth(*scenario.device.depth.get_ref()).register(&io)?;
-        let pool = Pool::builder(&cpu).tokio(runtime.clone()).start()?;
+        let pool = Pool::builder(&cpu).tokio(runtime.clone()).nice(19).start()?;
         let tenants = scenario.tenants.iter().map(|config| Tenant::new(config).map(Arc::new));
         let tenants = tenants.collect::<Result<Vec<_>>>()?;
         let (sorts, queries) =
