@@ -33,6 +33,7 @@ mod arrivals;
 mod queries;
 mod sorting;
 mod backup;
+mod disk;
 mod deeds;
 mod checks;
 mod sampler;

@@ -1,14 +1,13 @@
 //! A tenant that reads and writes the file, a MiB at a time, as fast as it goes; some of it is compressed.
 
-use std::{io::Write as _, ops::Range};
+use std::io::Write as _;
 
 use anyhow::Result;
-use fief_io::Op;
 use flate2::{Compression, write::DeflateEncoder};
-use tokio::task::spawn_blocking;
 
 use super::{
-    member::{Member, timed},
+    disk::{self, Way},
+    member::Member,
     queries::Turn,
     tenant::Tenant,
     world::World,
@@ -38,15 +37,14 @@ pub(crate) async fn run(
     member: Member,
     index: u32,
 ) -> Result<()> {
-    let is_writer = index % 4 == 3;
-    let part = if is_writer { ROOM } else { BULK };
+    let (way, part) = if index % 4 == 3 { (Way::Write, ROOM) } else { (Way::Read, BULK) };
     let chunks = (part.end - part.start) / CHUNK as u64;
     let mut chunk = u64::from(index) * 7 % chunks;
     let mut buffer = Buffer::new(CHUNK);
     while tenant.is_running.is_raised() && !world.has_failed() {
         let place = part.start + chunk * CHUNK as u64;
         let copied =
-            copy(Arc::clone(&world), Arc::clone(&tenant), member.clone(), buffer, place, is_writer);
+            copy(Arc::clone(&world), Arc::clone(&tenant), member.clone(), buffer, place, way);
         let job = member.spawn(&world, &tenant, copied)?;
         buffer = match job.output().await? {
             Some(Ok(buffer)) => buffer,
@@ -61,40 +59,31 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Reads or writes one chunk, and compresses it if it is its turn.
+/// Reads or writes one chunk, and compresses some rows if it is its turn.
 async fn copy(
     world: Arc<World>,
     tenant: Arc<Tenant>,
     member: Member,
     mut buffer: Buffer,
     place: u64,
-    is_writer: bool,
+    way: Way,
 ) -> Result<Buffer> {
     let mut room = member.reserve(&world)?;
     room.grow_async(CHUNK as u64).await?;
-    let asks = world.asks.is_raised();
-    let step = if asks { PIECE } else { CHUNK };
+    let step = if world.asks.is_raised() { PIECE } else { CHUNK };
     for at in (0..CHUNK).step_by(step) {
-        let (bytes, offset) = (step as u64, place + at as u64);
-        let op = if is_writer { Op::write(bytes) } else { Op::read(bytes) };
-        let permit = match asks {
-            true => Some(member.stream.acquire(op.at(offset)).await?),
-            false => None,
+        let (range, offset) = (at..at + step, place + at as u64);
+        let transfer = move |world: &World| {
+            match way {
+                Way::Write => world.drive.write(&buffer.bytes()[range], offset)?,
+                Way::Read => world.drive.read(&mut buffer.bytes_mut()[range], offset)?,
+            }
+            Ok(buffer)
         };
-        // What is granted is charged, whatever becomes of it.
-        let tally = &tenant.tally;
-        let book = match (&permit, is_writer) {
-            (None, _) => &tally.unasked,
-            (Some(_), true) => &tally.written,
-            (Some(_), false) => &tally.read,
-        };
-        book.add(bytes);
-        buffer = transfer(&world, &tenant, buffer, at..at + step, offset, is_writer).await?;
-        if let Some(permit) = permit {
-            permit.done(bytes);
-        }
+        let whose = (&world, &tenant, &member);
+        buffer = disk::operate(whose, (way, step as u64, offset), transfer).await?;
     }
-    if !is_writer {
+    if way == Way::Read {
         let is_right = (0..CHUNK / BLOCK)
             .all(|block| buffer.is_block(block * BLOCK, place + (block * BLOCK) as u64));
         tenant.tally.wrong.add(u64::from(!is_right));
@@ -105,25 +94,6 @@ async fn copy(
         }
     }
     Ok(buffer)
-}
-
-async fn transfer(
-    world: &Arc<World>,
-    tenant: &Arc<Tenant>,
-    mut buffer: Buffer,
-    range: Range<usize>,
-    offset: u64,
-    is_writer: bool,
-) -> Result<Buffer> {
-    let (world, tenant) = (Arc::clone(world), Arc::clone(tenant));
-    let done = spawn_blocking(move || {
-        timed(&tenant, || match is_writer {
-            true => world.drive.write(&buffer.bytes()[range], offset),
-            false => world.drive.read(&mut buffer.bytes_mut()[range], offset),
-        })
-        .map(|()| buffer)
-    });
-    done.await?
 }
 
 async fn compress(text: &[u8]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 use super::{html, outcome::Outcome, plot};
 
@@ -45,7 +45,7 @@ impl Directory {
         );
         let mut written = Vec::new();
         for (name, bytes) in files {
-            let mut file = NamedTempFile::new_in(&self.0).with_context(|| cannot(&self.0))?;
+            let mut file = readable().tempfile_in(&self.0).with_context(|| cannot(&self.0))?;
             file.write_all(&bytes).with_context(|| cannot(&self.0))?;
             written.push((name, file));
         }
@@ -59,6 +59,17 @@ impl Directory {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+}
+
+/// A file that everybody may read who may read what this process makes.
+fn readable() -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder
 }
 
 fn cannot(path: &Path) -> String {

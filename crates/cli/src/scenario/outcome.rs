@@ -210,8 +210,15 @@ fn conserved(world: &World, act: &ActTimes, samples: &[Sample]) -> Option<f64> {
         .enumerate()
         .filter(|(_, tenant)| !matches!(tenant.work, Work::Requests(_)));
     let others: Vec<usize> = others.map(|(index, _)| index).collect();
-    let is_busy = |index: &usize| last.tenants[*index].cpu > first.tenants[*index].cpu;
-    others.iter().any(is_busy).then(|| score::conservation(first, last, &others, world.cpus))?
+    // Who has nothing to do leaves it to nobody.
+    let within = || samples.iter().filter(|one| (first.at..=last.at).contains(&one.at));
+    let is_at_work = |(one, two): (&Sample, &Sample)| {
+        others.iter().any(|index| two.tenants[*index].cpu > one.tenants[*index].cpu)
+    };
+    within()
+        .zip(within().skip(1))
+        .all(is_at_work)
+        .then(|| score::conservation(first, last, &others, world.cpus))?
 }
 
 /// The first and the last sample of an act.

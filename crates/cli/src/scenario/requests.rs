@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use fief_core::Cgroup;
-use fief_io::Op;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -19,7 +18,8 @@ use tokio::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    member::{Member, timed},
+    disk::{self, Way},
+    member::Member,
     tenant::Tenant,
     world::World,
 };
@@ -158,26 +158,12 @@ async fn compute(
     let text = world.data.text(first..first + request.count as usize);
     let hash = xxh3_64(black_box(text.unwrap_or_default()));
     let place = LIGHT.start + u64::from(request.block) * BLOCK as u64;
-    let permit = match world.asks.is_raised() {
-        true => Some(member.stream.acquire(Op::read(BLOCK as u64).at(place)).await?),
-        false => None,
+    let read = move |world: &World| {
+        let mut block = Buffer::new(BLOCK);
+        world.drive.read(block.bytes_mut(), place).map(|()| block.is_block(0, place))
     };
-    // What is granted is charged, whatever becomes of it.
-    match permit {
-        Some(_) => tenant.tally.read.add(BLOCK as u64),
-        None => tenant.tally.unasked.add(BLOCK as u64),
-    }
-    let (reader, books) = (Arc::clone(world), Arc::clone(tenant));
-    let is_right = tokio::task::spawn_blocking(move || {
-        timed(&books, || {
-            let mut block = Buffer::new(BLOCK);
-            reader.drive.read(block.bytes_mut(), place).map(|()| block.is_block(0, place))
-        })
-    });
-    let is_right = is_right.await??;
-    if let Some(permit) = permit {
-        permit.done(BLOCK as u64);
-    }
+    let of = (Way::Read, BLOCK as u64, place);
+    let is_right = disk::operate((world, tenant, member), of, read).await?;
     Ok(Answer { id: request.id, hash: if is_right { hash } else { !hash } })
 }
 

@@ -3,18 +3,17 @@
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use anyhow::{Result, bail};
-use fief_io::Op;
 use fief_memory::Reservation;
-use tokio::task::spawn_blocking;
 
-use super::queries::{Desk, Kind, Turn, grow};
-use crate::{
-    sync::Arc,
-    workload::{
-        query::{Answer, Expensive, Query},
-        sort::{Hasher, Run, Sorted, Source},
-        spool::Spool,
-    },
+use super::{
+    disk::{self, Way},
+    queries::{Desk, Kind, Turn, grow},
+    world::World,
+};
+use crate::workload::{
+    query::{Answer, Expensive, Query},
+    sort::{Hasher, Run, Sorted, Source},
+    spool::Spool,
 };
 
 /// By how many entries the buffer grows.
@@ -84,24 +83,13 @@ async fn spill(desk: &Desk, buffer: Vec<Expensive>) -> Result<Run> {
     let mut turn = Turn::begin();
     let buffer = in_order(buffer, &mut turn).await;
     let (entries, size) = (buffer.len(), bytes(buffer.len()));
-    let permit = match desk.world.asks.is_raised() {
-        true => Some(desk.member.stream.acquire(Op::write(size)).await?),
-        false => None,
-    };
-    match permit {
-        Some(_) => desk.tenant.tally.written.add(size),
-        None => desk.tenant.tally.unasked.add(size),
-    }
-    let world = Arc::clone(&desk.world);
-    let file = spawn_blocking(move || {
+    let write = move |world: &World| {
         let mut spool = Spool::begin(world.directory.path())?;
         buffer.iter().try_for_each(|entry| spool.write(&entry.to_bytes()))?;
         spool.finish()
-    });
-    let file = file.await??;
-    if let Some(permit) = permit {
-        permit.done(size);
-    }
+    };
+    let whose = (&desk.world, &desk.tenant, &desk.member);
+    let file = disk::operate(whose, (Way::Write, size, 0), write).await?;
     desk.tenant.tally.spills.add(1);
     Ok(Run { file, entries })
 }
