@@ -1,7 +1,7 @@
 //! `integration`: the release binary as a user runs it, without a terminal; and scripts under load.
 //!
-//! The tour runs to its end; bad input is refused with the right status and message; Ctrl-C ends
-//! the tour early and in order. Each script of `crates/testing/scripts` mounts controllers, populates
+//! Every shipped scenario runs, made short, and its invariants hold; the soak runs to its end; bad input is refused with the right status and message; Ctrl-C ends
+//! the soak early and in order. Each script of `crates/testing/scripts` mounts controllers, populates
 //! trees, rebinds and unmounts while threads charge, and its sums agree.
 
 use std::fs;
@@ -20,20 +20,30 @@ use crate::report::Outcome;
 /// How long a run may take that is meant to end at once.
 const SHORT: Duration = Duration::from_secs(10);
 
-/// How long the tour of three seconds may take.
+/// How long a run may take.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How long the tour goes on before it is interrupted.
+/// How long a run goes on before it is interrupted.
 const BEFORE_INTERRUPT: Duration = Duration::from_secs(2);
 
 type Scene = (&'static str, fn(&Path) -> Result<()>);
 
 const RUNS: &[Scene] = &[
-    ("the tour ends in order", tour),
+    ("the soak ends in order", soak),
     ("an unknown flag is refused", unknown_flag),
     ("a value out of range is refused", out_of_range),
     ("a port in use is told", port_in_use),
-    ("Ctrl-C ends the tour in order", interrupt),
+    ("Ctrl-C ends the soak in order", interrupt),
+    ("Ctrl-C ends the tour without a report", interrupt_tour),
+];
+
+/// The shipped scenarios, and how many times as short they are.
+const SCENARIOS: [(&str, u32); 5] = [
+    ("tour", 3),
+    ("noisy-neighbour", 3),
+    ("memory-squeeze", 2),
+    ("live-rebind", 2),
+    ("azure-replay", 3),
 ];
 
 /// Builds the binaries and runs them.
@@ -48,6 +58,11 @@ pub(crate) fn run() -> Result<Outcome> {
         run(&fief).context(name)?;
         println!("{name:36} {:5.1} s", start.elapsed().as_secs_f64());
     }
+    for (name, hurry) in SCENARIOS {
+        let start = Instant::now();
+        let held = scenario(&fief, name, hurry).context(name)?;
+        println!("{name:36} {:5.1} s, {held} invariants held", start.elapsed().as_secs_f64());
+    }
     let example = "cargo build --locked --release -p fief-testing --example rebind_load";
     let rebind_load = build(&mut command(example), "rebind_load")?;
     let scripts = scripts()?;
@@ -57,7 +72,9 @@ pub(crate) fn run() -> Result<Outcome> {
         let sums = under_load(&rebind_load, script).with_context(|| name.clone().into_owned())?;
         println!("{name:36} {:5.1} s, {sums}", start.elapsed().as_secs_f64());
     }
-    Ok(Outcome::Passed(format!("{} runs, {} scripts", RUNS.len(), scripts.len())))
+    let counts = (RUNS.len(), SCENARIOS.len(), scripts.len());
+    let said = format!("{} runs, {} scenarios, {} scripts", counts.0, counts.1, counts.2);
+    Ok(Outcome::Passed(said))
 }
 
 /// The scripts that are run under load, by name; an error if there are none.
@@ -86,8 +103,47 @@ fn under_load(rebind_load: &Path, script: &Path) -> Result<String> {
     Ok(run.output.trim_end().to_owned())
 }
 
-fn tour(fief: &Path) -> Result<()> {
-    let run = Run::start(fief, "tour --seconds 3 --plain")?.end(LONG)?;
+/// Runs a shipped scenario, and returns how many of its invariants held.
+fn scenario(fief: &Path, name: &str, hurry: u32) -> Result<usize> {
+    let directory = root().join("target/integration").join(name);
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    let trace = directory.join("arrivals.csv");
+    fs::write(&trace, arrivals()).with_context(|| format!("writing {}", trace.display()))?;
+    let report = directory.join("report");
+    // Paths may have blanks.
+    let words = ["run", name, "--plain", "--hurry", &hurry.to_string(), "--out"].map(str::to_owned);
+    let paths = [path(&report), "--arrivals".to_owned(), path(&trace)];
+    let run = Run::start_with(fief, words.into_iter().chain(paths))?.end(LONG)?;
+    run.ended_with(0)?;
+    let file = report.join("report.json");
+    let json = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let count = |verdict: &str| json.matches(&format!("\"verdict\": \"{verdict}\"")).count();
+    run.ensure(count("broken") == 0, "broke an invariant")?;
+    run.ensure(count("held") >= 4, "tested next to nothing")?;
+    Ok(count("held"))
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A trace with bursts, as the Azure traces have them.
+fn arrivals() -> String {
+    let mut text = "TIMESTAMP,ContextTokens,GeneratedTokens\n".to_owned();
+    for burst in 0..200 {
+        for request in 0..20 {
+            let micros = burst * 500_000 + request * 900;
+            let tokens = 100 + 37 * request % 900;
+            let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+            let (minutes, seconds) = (seconds / 60, seconds % 60);
+            text += &format!("2023-11-16 18:{minutes:02}:{seconds:02}.{fraction:06},{tokens},10\n");
+        }
+    }
+    text
+}
+
+fn soak(fief: &Path) -> Result<()> {
+    let run = Run::start(fief, "soak --seconds 3 --plain")?.end(LONG)?;
     run.ended_with(0)?;
     run.printed_a_table()
 }
@@ -99,7 +155,7 @@ fn unknown_flag(fief: &Path) -> Result<()> {
 }
 
 fn out_of_range(fief: &Path) -> Result<()> {
-    let run = Run::start(fief, "tour --seconds 0")?.end(SHORT)?;
+    let run = Run::start(fief, "soak --seconds 0")?.end(SHORT)?;
     run.ended_with(2)?;
     run.complained_of("--seconds")
 }
@@ -107,7 +163,7 @@ fn out_of_range(fief: &Path) -> Result<()> {
 fn port_in_use(fief: &Path) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("opening a port")?;
     let port = listener.local_addr().context("asking for the port's number")?.port();
-    let line = format!("tour --seconds 3 --plain --port {port}");
+    let line = format!("soak --seconds 3 --plain --port {port}");
     let run = Run::start(fief, &line)?.end(LONG)?;
     run.ended_with(1)?;
     run.complained_of("in use")
@@ -118,13 +174,29 @@ fn interrupt(fief: &Path) -> Result<()> {
         println!("skipped: there is no `kill -INT` here");
         return Ok(());
     }
-    let run = Run::start(fief, "tour --seconds 60 --plain")?;
+    let run = Run::start(fief, "soak --seconds 60 --plain")?;
     thread::sleep(BEFORE_INTERRUPT);
     let kill = command(&format!("kill -INT {}", run.child.id())).status();
     ensure!(kill.context("starting `kill`")?.success(), "`kill -INT` failed");
     let run = run.end(SHORT)?;
     run.ended_with(0)?;
     run.printed_a_table()
+}
+
+fn interrupt_tour(fief: &Path) -> Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let report = root().join("target/integration/interrupted");
+    let words = ["tour", "--plain", "--out"].map(str::to_owned);
+    let run = Run::start_with(fief, words.into_iter().chain([path(&report)]))?;
+    thread::sleep(BEFORE_INTERRUPT);
+    let kill = command(&format!("kill -INT {}", run.child.id())).status();
+    ensure!(kill.context("starting `kill`")?.success(), "`kill -INT` failed");
+    let run = run.end(SHORT)?;
+    run.ended_with(0)?;
+    run.ensure(run.output.contains("no report is written"), "did not say so")?;
+    run.ensure(!report.join("report.json").exists(), "wrote half a report")
 }
 
 /// A run under way.
@@ -137,10 +209,15 @@ struct Run {
 
 impl Run {
     fn start(program: &Path, arguments: &str) -> Result<Self> {
+        Self::start_with(program, arguments.split_whitespace().map(str::to_owned))
+    }
+
+    fn start_with(program: &Path, arguments: impl Iterator<Item = String>) -> Result<Self> {
         let name = program.file_stem().unwrap_or_default().to_string_lossy();
-        let line = format!("{name} {arguments}");
+        let arguments: Vec<String> = arguments.collect();
+        let line = format!("{name} {}", arguments.join(" "));
         let mut command = command(&program.to_string_lossy());
-        command.args(arguments.split_whitespace()).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("starting `{line}`"))?;
         let output = collect(child.stdout.take());

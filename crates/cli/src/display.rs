@@ -1,4 +1,4 @@
-//! What is shown while the tour runs: live lines on a terminal, else plain ones.
+//! What is shown while the soak runs: live lines on a terminal, else plain ones.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use crate::{
         disk::Disk,
     },
     output::Output,
-    tour::{
+    soak::{
         cpu as turns,
         memory::{Changed, Usage},
         schedule,

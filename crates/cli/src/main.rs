@@ -1,4 +1,4 @@
-//! The `fief` binary: a guided tour of control groups inside one process, and what it takes to set up devices.
+//! The `fief` binary: a guided tour of control groups inside one process, scenarios, and what it takes to set up devices.
 
 #![expect(clippy::print_stderr, reason = "errors of a command go to its standard error")]
 
@@ -9,7 +9,7 @@ use clap::Parser as _;
 use crate::options::{Command, Options};
 
 mod options;
-mod tour;
+mod soak;
 mod scenario;
 mod calibrate;
 mod workload;
@@ -21,8 +21,9 @@ mod sync;
 
 fn main() -> ExitCode {
     let result = match Options::parse().command {
-        Command::Tour(options) => tour::run(options).map(ExitCode::from),
-        Command::Run(options) => scenario::run(&options).map(ExitCode::from),
+        Command::Tour(options) => scenario::run("tour", &options).map(ExitCode::from),
+        Command::Run(run) => scenario::run(&run.scenario, &run.stage).map(ExitCode::from),
+        Command::Soak(options) => soak::run(options).map(ExitCode::from),
         Command::Calibrate(options) => calibrate::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {

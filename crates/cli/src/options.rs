@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// Control groups inside one process.
 #[derive(Debug, Parser)]
@@ -15,10 +15,12 @@ pub(crate) struct Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs three tenants at full load, kills them, rebinds their controllers, and checks the books
-    Tour(TourOptions),
+    /// A minute with three tenants: without control, then bound, changed, rebound and removed while all run
+    Tour(StageOptions),
     /// Runs a scenario: tenants with real work, and what is done with their groups meanwhile
     Run(RunOptions),
+    /// Kills three tenants at full load, over and over, rebinds their controllers, and checks the books
+    Soak(SoakOptions),
     /// Measures what operations cost where a directory is, for the settings of an I/O device
     Calibrate(CalibrateOptions),
 }
@@ -30,6 +32,13 @@ pub(crate) struct RunOptions {
     #[arg(value_name = "SCENARIO")]
     pub(crate) scenario: String,
 
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+/// What the soak, and any scenario, can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StageOptions {
     /// Plain lines instead of a live display, as when the output is no terminal
     #[arg(long)]
     pub(crate) plain: bool,
@@ -53,6 +62,10 @@ pub(crate) struct RunOptions {
     /// A CSV file of arrivals, in place of the scenario's
     #[arg(long, value_name = "FILE")]
     pub(crate) arrivals: Option<PathBuf>,
+
+    /// Runs the first three acts again with nothing bound, as plain tokio tasks, and shows both
+    #[arg(long, value_name = "WITH")]
+    pub(crate) compare: Option<Compare>,
 
     /// How many times as short acts are (1 to 100)
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_hurry)]
@@ -83,9 +96,9 @@ pub(crate) struct CalibrateOptions {
     pub(crate) size: u64,
 }
 
-/// What a tour can be told.
+/// What a soak can be told.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct TourOptions {
+pub(crate) struct SoakOptions {
     /// How long to run, in seconds (1 to 3600)
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
     pub(crate) seconds: u64,
@@ -119,6 +132,13 @@ pub(crate) struct TourOptions {
     pub(crate) threads: u32,
 }
 
+/// What a scenario is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compare {
+    /// No control at all.
+    None,
+}
+
 fn parse_hurry(text: &str) -> Result<f64, String> {
     let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (1.0..=100.0).contains(&factor) {
@@ -143,10 +163,10 @@ mod tests {
 
     use clap::CommandFactory as _;
 
-    fn parse(args: &str) -> Result<TourOptions, clap::Error> {
-        match Options::try_parse_from(format!("fief tour {args}").split_whitespace())?.command {
-            Command::Tour(options) => Ok(options),
-            Command::Run(_) | Command::Calibrate(_) => unreachable!("it is a tour"),
+    fn parse(args: &str) -> Result<SoakOptions, clap::Error> {
+        match Options::try_parse_from(format!("fief soak {args}").split_whitespace())?.command {
+            Command::Soak(options) => Ok(options),
+            _ => unreachable!("it is a soak"),
         }
     }
 

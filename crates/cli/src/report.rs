@@ -9,7 +9,7 @@ use crate::{
     display::{per_second, percent},
     output::Output,
     report::verdict::Books,
-    tour::{
+    soak::{
         Ended,
         agent::Service,
         cpu::{Charged, weight},

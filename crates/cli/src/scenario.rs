@@ -5,10 +5,10 @@
 
 use std::{env, path::Path};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
-    options::RunOptions,
+    options::{Compare, StageOptions},
     output::Output,
     scenario::{
         conduct::Settings,
@@ -16,7 +16,7 @@ use crate::{
         shipped::{SHIPPED, find},
     },
     signal,
-    tour::Exit,
+    soak::Exit,
 };
 
 mod config;
@@ -50,8 +50,8 @@ mod files;
 /// # Errors
 ///
 /// When it cannot run, and when something does not hold that has to.
-pub(crate) fn run(options: &RunOptions) -> Result<Exit> {
-    let scenario = load(&options.scenario)?;
+pub(crate) fn run(name: &str, options: &StageOptions) -> Result<Exit> {
+    let scenario = load(name)?;
     let report = files::Directory::make(&options.out)?;
     let (sender, events) = crossbeam_channel::unbounded();
     let stop = signal::watch(sender, None)?;
@@ -66,7 +66,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<Exit> {
         arrivals: options.arrivals.clone(),
     };
     let outcome = conduct::run(&scenario, &settings, (&events, &stop), &mut output)?;
-    let Some(outcome) = outcome else { return Ok(Exit::Interrupted) };
+    let Some(mut outcome) = outcome else { return Ok(Exit::Interrupted) };
+    if options.compare == Some(Compare::None) && !outcome.is_interrupted {
+        output.line("\nThe same again, with nothing bound.\n");
+        let without = scenario.without_control();
+        let Some(plain) = conduct::run(&without, &settings, (&events, &stop), &mut output)? else {
+            return Ok(Exit::Interrupted);
+        };
+        outcome.is_interrupted |= plain.is_interrupted;
+        outcome.plain = Some(plain.acts);
+    }
     output.line(table::text(&outcome));
     if outcome.is_interrupted {
         output.line("It was ended early: no report is written.");
@@ -94,5 +103,5 @@ fn load(name: &str) -> Result<Scenario> {
         let names: Vec<&str> = SHIPPED.iter().map(|shipped| shipped.name).collect();
         bail!("there is no scenario {name:?}; those shipped are {}", names.join(", "));
     }
-    check::read_file(path).context("a scenario is a TOML file, or the name of a shipped one")
+    check::read_file(path)
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks the tour to end, the second ends the process.
+//! Ctrl-C: the first asks the soak to end, the second ends the process.
 
 use std::{
     fs, io,
@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use crossbeam_channel::Sender;
 
 use crate::{
+    soak::Event,
     sync::{Arc, Flag},
-    tour::Event,
 };
 
 /// Exit status of a process that was interrupted: 128 + `SIGINT`.
@@ -33,7 +33,7 @@ pub(crate) fn watch(events: Sender<Event>, directory: Option<PathBuf>) -> Result
             process::exit(i32::from(INTERRUPTED));
         }
         interrupted.raise();
-        // An error means that the tour is over and only the report is left to print.
+        // An error means that the soak is over and only the report is left to print.
         events.send(Event::Interrupted).ok();
     })
     .context("cannot watch for Ctrl-C")?;

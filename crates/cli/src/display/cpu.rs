@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::tour::{
+use crate::soak::{
     cpu::{ByReport, Usage},
     stage::{ByTenant, Who},
 };

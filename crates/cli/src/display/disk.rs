@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     display::per_second,
-    tour::io::{DEPTH, Pace},
+    soak::io::{DEPTH, Pace},
 };
 
 /// What had been done when it was last shown.

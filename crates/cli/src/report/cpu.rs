@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 use crate::{
     display::{per_second, percent},
     report::{align_right, indented, table},
-    tour::{
+    soak::{
         cpu::{self, Charged, FAVOURED, OTHER, Phase, Shares},
         stage::{ByTenant, Stage, Who},
     },

@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use crate::{
     display::per_second,
     report::{align_right, cpu::micros, indented, table},
-    tour::{
+    soak::{
         io::{DEPTH, Done, Use},
         stage::{Stage, Who},
     },

@@ -2,7 +2,7 @@
 
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::tour::{
+use crate::soak::{
     memory::Budget,
     stage::{Stage, Who},
     tally::Tally,

@@ -5,7 +5,7 @@ use indicatif::HumanCount;
 
 use crate::{
     report::{align_right, indented, table},
-    tour::{
+    soak::{
         lookup::{Comparison, ENOUGH, Kind, LEAST, Summary, compare},
         mover::Moves,
         stage::Stage,
@@ -30,7 +30,7 @@ pub(super) fn section(stage: &Stage, moves: &Moves) -> String {
 
 fn durations(moves: &Moves) -> String {
     if moves.took.is_empty() {
-        return "as the tour was too short".to_owned();
+        return "as the soak was too short".to_owned();
     }
     let micros = |quantile| HumanCount(moves.took.value_at_quantile(quantile) / 1000).to_string();
     format!("in {} µs at the median, and {} µs at most", micros(0.5), micros(1.0))

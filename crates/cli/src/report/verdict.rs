@@ -1,4 +1,4 @@
-//! The invariants of a tour, and whether they held.
+//! The invariants of a soak, and whether they held.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
         Outcome,
         verdict::{cpu::CpuBooks, disk::DiskBooks},
     },
-    tour::{
+    soak::{
         Ended,
         stage::{Stage, Who},
     },
@@ -47,7 +47,7 @@ pub(crate) struct Books {
     css_live: u64,
     /// Css whose last reference is gone.
     css_released: u64,
-    /// Css of the tour's own two controllers, those that heard that they are released, and those whose state was
+    /// Css of the soak's own two controllers, those that heard that they are released, and those whose state was
     /// dropped.
     states_made: u64,
     states_released: u64,
@@ -109,10 +109,10 @@ pub(crate) struct Verdict {
 }
 
 impl Books {
-    /// Reads the books of a tour that is over.
+    /// Reads the books of a soak that is over.
     pub(crate) fn of(stage: &Stage, outcome: &Outcome) -> Self {
         let Outcome { ended, service, moves, .. } = outcome;
-        let sum = |count: fn(&crate::tour::tally::Tally) -> u64| {
+        let sum = |count: fn(&crate::soak::tally::Tally) -> u64| {
             Who::ALL.into_iter().map(|who| count(&stage.tenant(who).tally)).sum()
         };
         let (stats, ledger) = (stage.trees.registry.stats(), stage.queries.subsystem().ledger());

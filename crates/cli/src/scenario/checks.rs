@@ -9,7 +9,7 @@ use fief_core::{Cgroup, CgroupId, Limit};
 use fief_io::Dimension;
 
 use super::{tenant::Tenant, world::World};
-use crate::{sync::Mutex, tour::lookup::Windows};
+use crate::{soak::lookup::Windows, sync::Mutex};
 
 /// Everything that is looked at while a scenario runs.
 #[derive(Debug, Default)]

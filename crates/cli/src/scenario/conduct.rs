@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     output::Output,
+    soak::Event,
     sync::{Arc, Flag, thread},
-    tour::Event,
 };
 
 /// How a scenario is run.
@@ -233,22 +233,17 @@ fn perform(
                 next += EVERY;
                 goes_on &= tick(Tick::Look);
             }
-            if doing.is_finished() && doing_failed(&doing, end) {
-                break;
-            }
         }
         is_over.raise();
+        if !goes_on {
+            world.is_ending.raise();
+        }
         doing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("an act has panicked")))?;
         while let Ok(done) = done.try_recv() {
             tick(Tick::Done(done));
         }
         Ok(goes_on && !world.has_failed())
     })
-}
-
-/// Whether there is nothing left to wait for.
-fn doing_failed<T>(_doing: &thread::ScopedJoinHandle<'_, T>, end: Instant) -> bool {
-    Instant::now() >= end
 }
 
 /// Whether it was interrupted.

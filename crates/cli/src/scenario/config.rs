@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 /// A scenario, as it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
     pub(crate) title: String,
@@ -28,7 +28,7 @@ pub(crate) struct Scenario {
 }
 
 /// The rows that are hashed, grouped and sorted.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Data {
     /// TPC-H scale factor, 0.001 to 1.
@@ -36,7 +36,7 @@ pub(crate) struct Data {
 }
 
 /// How the file's device is shared, once the io controller is bound.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Device {
     /// Operations in flight.
@@ -44,7 +44,7 @@ pub(crate) struct Device {
 }
 
 /// Somebody who works.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tenant {
     pub(crate) name: Spanned<String>,
@@ -99,7 +99,7 @@ pub(crate) struct Backup {
 }
 
 /// A part of a scenario, with figures of its own.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Act {
     pub(crate) title: String,
@@ -117,7 +117,7 @@ pub(crate) struct Act {
 }
 
 /// Something that is done at a time of an act: exactly one of these.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Deed {
     /// From the beginning of the act.
@@ -134,7 +134,7 @@ pub(crate) struct Deed {
 }
 
 /// Controllers that go from the tree where they are to another.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rebind {
     pub(crate) controllers: Vec<Spanned<String>>,
@@ -149,7 +149,7 @@ pub(crate) struct Rebind {
 }
 
 /// A tenant's members go to another group of a tree.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Shift {
     pub(crate) tenant: Spanned<String>,
@@ -158,7 +158,7 @@ pub(crate) struct Shift {
 }
 
 /// A tenant is killed, and its groups are removed.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Remove {
     pub(crate) tenant: Spanned<String>,
@@ -173,6 +173,14 @@ pub(crate) enum Policy {
     Notice,
     /// At once, whatever is still held.
     Detach,
+}
+
+impl Scenario {
+    /// The first three acts, in which tenants begin to work, and nothing is done to them.
+    pub(crate) fn without_control(&self) -> Self {
+        let acts = self.acts.iter().take(3).map(|act| Act { deeds: Vec::new(), ..act.clone() });
+        Self { acts: acts.collect(), ..self.clone() }
+    }
 }
 
 impl Default for Data {

@@ -12,11 +12,11 @@ use super::{
     world::World,
 };
 use crate::{
-    sync::{Arc, Flag, thread},
-    tour::{
+    soak::{
         lookup::{Kind, Lookups, Windows},
         sample,
     },
+    sync::{Arc, Flag, thread},
 };
 
 /// How long a tenant that is removed may take to leave.
@@ -121,7 +121,7 @@ fn rebind(world: &Arc<World>, checks: &Checks, order: &Rebind) -> Result<String>
     thread::scope(|scope| {
         let prober = scope.spawn(|| probe(world, windows, &is_over));
         let moved = (0..times).try_for_each(|number| -> Result<()> {
-            if world.has_failed() {
+            if world.has_failed() || world.is_ending.is_raised() {
                 return Ok(());
             }
             let (here, there) = if number % 2 == 0 { (from, to) } else { (to, from) };

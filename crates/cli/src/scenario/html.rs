@@ -57,6 +57,12 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
     for (number, act) in (1..).zip(&outcome.acts) {
         write_act(&mut page, number, act);
     }
+    if let Some(plain) = &outcome.plain {
+        page += "<h2>The same with nothing bound, as plain tokio tasks</h2>\n";
+        for (number, act) in (1..).zip(plain) {
+            write_act(&mut page, number, act);
+        }
+    }
     if let Some(rebinds) = &outcome.rebinds {
         write(
             &mut page,

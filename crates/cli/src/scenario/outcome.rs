@@ -13,7 +13,7 @@ use super::{
     tenant::{Tenant, Work},
     world::World,
 };
-use crate::tour::lookup::{Comparison, Kind, Summary, compare};
+use crate::soak::lookup::{Comparison, Kind, Summary, compare};
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     /// Whether it was ended early.
     pub(crate) is_interrupted: bool,
     pub(crate) acts: Vec<ActOutcome>,
+    /// The first acts again, with nothing bound, if that was asked for.
+    pub(crate) plain: Option<Vec<ActOutcome>>,
     pub(crate) tenants: Vec<TenantOutcome>,
     pub(crate) rebinds: Option<Rebinds>,
     pub(crate) invariants: Vec<Invariant>,
@@ -193,6 +195,7 @@ impl Outcome {
             seconds: acts.last().map_or(0.0, |act| act.to.as_secs_f64()),
             is_interrupted,
             acts: outcomes.collect(),
+            plain: None,
             tenants: world.tenants.iter().map(|tenant| TenantOutcome::of(tenant, checks)).collect(),
             rebinds: Rebinds::of(checks),
             invariants: Vec::new(),

@@ -7,8 +7,8 @@ use fief_memory::Reservation;
 
 use super::{config::Queries, member::Member, sorting, tenant::Tenant, world::World};
 use crate::{
+    soak::bench,
     sync::{Arc, Count, thread},
-    tour::bench,
     workload::query::{Answer, Query},
 };
 

@@ -6,13 +6,13 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
 use super::{
     checks::Verdict,
-    outcome::{MIB, Outcome, TenantAct},
+    outcome::{ActOutcome, MIB, Outcome, TenantAct},
 };
 
 /// Everything that a reader should see first.
 pub(crate) fn text(outcome: &Outcome) -> String {
     let mut text = String::from("\n");
-    let latencies = served(outcome);
+    let latencies = served(&outcome.acts);
     if latencies.row_count() > 0 {
         text += "How requests were served. In the objective: of those due in a tenth of a second,\n\
                  the worst hundredth of these windows (p01), and the mean. Slower: than in the\n\
@@ -21,7 +21,12 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     }
     text += "What everybody had. Work kept: of the CPU time that requests left, how much\n\
              the others had.\n\n";
-    writeln!(text, "{}", had(outcome)).expect("writing to a string cannot fail");
+    writeln!(text, "{}", had(&outcome.acts)).expect("writing to a string cannot fail");
+    if let Some(plain) = &outcome.plain {
+        text += "\nThe same with nothing bound, as plain tokio tasks.\n\n";
+        writeln!(text, "{}\n\n{}", served(plain), had(plain))
+            .expect("writing to a string cannot fail");
+    }
     if let Some(rebinds) = &outcome.rebinds {
         let rebinds = format!(
             "\n{} rebinds, {:.0} us each at the median and {:.0} at most. A lookup took {} ns (p99, median\n\
@@ -63,10 +68,10 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn served(outcome: &Outcome) -> Table {
+fn served(acts: &[ActOutcome]) -> Table {
     let mut table =
         table(&["act", "tenant", "p50 ms", "p99 ms", "in objective: p01", "mean", "slower"]);
-    for (number, act) in (1..).zip(&outcome.acts) {
+    for (number, act) in (1..).zip(acts) {
         for tenant in &act.tenants {
             let (Some(latency), Some(isol)) = (tenant.latency, tenant.isol) else { continue };
             table.add_row([
@@ -83,10 +88,10 @@ fn served(outcome: &Outcome) -> Table {
     table
 }
 
-fn had(outcome: &Outcome) -> Table {
+fn had(acts: &[ActOutcome]) -> Table {
     let mut table =
         table(&["act", "tenant", "a second", "CPUs", "disk MB/s", "memory MiB", "work kept"]);
-    for (number, act) in (1..).zip(&outcome.acts) {
+    for (number, act) in (1..).zip(acts) {
         for (place, tenant) in act.tenants.iter().enumerate() {
             let kept = act.work_csv.filter(|_| place == 0);
             table.add_row([

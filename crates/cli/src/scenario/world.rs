@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) is_shared: Flag,
     /// Whether operations on the file ask first.
     pub(crate) asks: Flag,
+    /// Whether it is ended early: whoever does something at length stops.
+    pub(crate) is_ending: Flag,
     pub(crate) start: Instant,
     /// The first thing that went wrong in the background.
     fault: Mutex<Option<anyhow::Error>>,
@@ -134,6 +136,7 @@ impl World {
             cpus: cpus(),
             is_shared: Flag::default(),
             asks: Flag::default(),
+            is_ending: Flag::default(),
             start: Instant::now(),
             fault: Mutex::default(),
         };

@@ -4,7 +4,7 @@ use anyhow::Result;
 use crossbeam_channel::Sender;
 
 use crate::{
-    tour::{
+    soak::{
         dropper::Batch,
         operation::Operation,
         sample::Latencies,
@@ -35,7 +35,7 @@ impl<'a> Analyst<'a> {
         Ok(Self { worker, rng: stage.rng(Who::Analytics, index), index })
     }
 
-    /// Works until the tour ends, whatever is killed meanwhile.
+    /// Works until the soak ends, whatever is killed meanwhile.
     ///
     /// # Errors
     ///

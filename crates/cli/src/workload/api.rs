@@ -11,8 +11,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    sync::{Arc, Flag},
-    tour::{
+    soak::{
         bench::{Bench, Compute as _},
         cancel::Cancel,
         dropper::Batch,
@@ -23,6 +22,7 @@ use crate::{
         stage::{Stage, Who},
         tree,
     },
+    sync::{Arc, Flag},
     workload::protocol::{Answer, Request},
 };
 
@@ -119,7 +119,7 @@ impl<'a> Worker<'a> {
         Ok(Self { stage, bench, cancel, connections, dropper, sampler, lookups })
     }
 
-    /// Works until the tour ends, whatever is killed meanwhile.
+    /// Works until the soak ends, whatever is killed meanwhile.
     ///
     /// # Errors
     ///

@@ -21,9 +21,9 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use tempfile::{TempDir, TempPath};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{sync::Count, tour::bench, workload::data::Lineitem};
+use crate::{soak::bench, sync::Count, workload::data::Lineitem};
 
-/// A directory of a tour's own, removed with all its files when the archive is dropped.
+/// A directory of a soak's own, removed with all its files when the archive is dropped.
 #[derive(Debug)]
 pub(crate) struct Archive {
     directory: TempDir,
@@ -76,7 +76,7 @@ impl Archive {
     /// Names the directory where nothing can be written.
     pub(crate) fn make(parent: Option<&Path>) -> Result<Self> {
         let parent = parent.map_or_else(env::temp_dir, Path::to_owned);
-        let directory = tempfile::Builder::new().prefix("fief-tour-").tempdir_in(&parent);
+        let directory = tempfile::Builder::new().prefix("fief-soak-").tempdir_in(&parent);
         let directory = directory.map_err(|error| {
             anyhow!("cannot make a directory: {error}; choose another place with --dir")
         })?;

@@ -4,8 +4,7 @@ use anyhow::{Context as _, Result};
 use crossbeam_channel::Sender;
 
 use crate::{
-    sync::Arc,
-    tour::{
+    soak::{
         bench::{Bench, Compute as _},
         cancel::Cancel,
         dropper::Batch,
@@ -16,6 +15,7 @@ use crate::{
         sample::{Latencies, Sampler},
         stage::{Stage, Who},
     },
+    sync::Arc,
     workload::{
         archive::{Digest, Slice, Written},
         worker::{Way, Worker},
@@ -34,7 +34,7 @@ impl<'a> Archivist<'a> {
         Ok(Self(Worker::new(stage, Who::Backup, index, dropper)?))
     }
 
-    /// Works until the tour ends, whatever is killed meanwhile.
+    /// Works until the soak ends, whatever is killed meanwhile.
     ///
     /// # Errors
     ///

@@ -9,8 +9,8 @@ use std::{collections::VecDeque, mem};
 use fief_memory::{MemoryCss, Pass, ReclaimCx, Reclaimed, Reclaimer, Reservation};
 
 use crate::{
+    soak::tally::Tally,
     sync::{Arc, Mutex},
-    tour::tally::Tally,
 };
 
 /// The buffers.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    tour::{
+    soak::{
         stage::{Stage, Who},
         tree::USERS,
     },
@@ -39,7 +39,7 @@ impl<'a> Client<'a> {
         Self { stage, rng, next_id: u64::from(index) << 32 }
     }
 
-    /// Asks until the tour ends; connects again whenever a kill cut the connection.
+    /// Asks until the soak ends; connects again whenever a kill cut the connection.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ mod tests {
 
     use std::{io::Write as _, net::TcpListener};
 
-    use crate::{sync::thread, tour::stage::tests::small_stage};
+    use crate::{soak::stage::tests::small_stage, sync::thread};
 
     /// What a client makes of a server that answers one request with what `answer` returns.
     fn ask(answer: impl FnOnce(&Client<'_>, &Request) -> Option<Answer> + Send) -> Reply {

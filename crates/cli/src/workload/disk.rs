@@ -16,14 +16,14 @@ use fief_core::Task;
 use fief_io::{Op, Permit, Stream};
 
 use crate::{
-    sync::{Arc, thread},
-    tour::{
+    soak::{
         cancel::Cancel,
         io::Way,
         sample::Latencies,
         stage::{Stage, Who},
         tree,
     },
+    sync::{Arc, thread},
     workload::drive::{BLOCK, BULK, Buffer, CHUNK, Drive, LIGHT, PIECE, ROOM},
 };
 
@@ -66,7 +66,7 @@ impl<'a> User<'a> {
         Ok(Self { stage, who, way, task, stream, cancel, bell, rung, buffer, last: None, rng })
     }
 
-    /// Works until the tour ends, whatever is killed meanwhile.
+    /// Works until the soak ends, whatever is killed meanwhile.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use anyhow::Result;
 
 use crate::{
+    soak::bench::{self, Compute},
     sync::{Arc, Flag},
-    tour::bench::{self, Compute},
     workload::{
         data::{Lineitem, Row},
         sort::{Grown, Manner, Patience, Room, Sorted, Sorter},
@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     use crate::{
-        tour::bench::tests::Here,
+        soak::bench::tests::Here,
         workload::{
             data::tests::SMALL,
             sort::{bytes, tests::Bounded},

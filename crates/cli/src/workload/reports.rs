@@ -7,14 +7,14 @@
 use anyhow::Result;
 
 use crate::{
-    sync::{Arc, Flag},
-    tour::{
+    soak::{
         bench::{Bench, Job},
         cancel::Cancel,
         pair::Pair,
         stage::{Stage, Who},
         tally::Tally,
     },
+    sync::{Arc, Flag},
     workload::{
         data::Lineitem,
         query::{Answer, Query},
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
 
     use crate::{
+        soak::{stage::tests::small_stage, tree},
         sync::thread,
-        tour::{stage::tests::small_stage, tree},
     };
 
     #[test]

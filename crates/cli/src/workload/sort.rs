@@ -11,7 +11,7 @@ use anyhow::Result;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    tour::bench::Compute,
+    soak::bench::Compute,
     workload::{
         query::Expensive,
         spool::{Reader, Spool, Spooled},
@@ -280,7 +280,7 @@ pub(crate) mod tests {
 
     use tempfile::TempDir;
 
-    use crate::tour::bench::tests::Here;
+    use crate::soak::bench::tests::Here;
 
     /// Room for so many bytes.
     pub(crate) struct Bounded {

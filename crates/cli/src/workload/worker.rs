@@ -5,8 +5,7 @@ use crossbeam_channel::Sender;
 use fief_core::NotifyError;
 
 use crate::{
-    sync::Arc,
-    tour::{
+    soak::{
         bench::Bench,
         cancel::Cancel,
         dropper::Batch,
@@ -17,6 +16,7 @@ use crate::{
         tally::Tally,
         tree,
     },
+    sync::Arc,
 };
 
 /// A member of one tenant, and what it needs for operations.
@@ -59,7 +59,7 @@ impl<'a> Worker<'a> {
         Ok(Self { stage, who, bench, cancel, dropper, sampler, lookups })
     }
 
-    /// Does one `piece` of work after the other until the tour ends, whatever is killed meanwhile.
+    /// Does one `piece` of work after the other until the soak ends, whatever is killed meanwhile.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ mod tests {
 
     use fief_core::Event;
 
-    use crate::tour::{agent, cpu, stage::tests::small_stage};
+    use crate::soak::{agent, cpu, stage::tests::small_stage};
 
     #[test]
     fn the_group_of_a_victim_is_left_to_the_agents() {

@@ -10,7 +10,7 @@ use fief_core::{CssRef, Task};
 use fief_memory::{ChargeError, MemoryCss, Reservation, SpillOptions, SpillTicket, Spiller};
 
 use crate::{
-    tour::{
+    soak::{
         cancel::Cancel,
         stage::{Stage, Who},
         tally::Tally,
@@ -160,8 +160,8 @@ mod tests {
     use std::sync::Barrier;
 
     use crate::{
+        soak::{bench::tests::Here, memory, pair::Pair, stage::tests::small_stage, tree},
         sync::{Arc, thread},
-        tour::{bench::tests::Here, memory, pair::Pair, stage::tests::small_stage, tree},
         workload::{
             query::{Answer, Query},
             sort::Manner,

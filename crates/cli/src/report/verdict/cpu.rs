@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 
 use crate::{
     report::verdict::Verdict,
-    tour::{
+    soak::{
         cpu::{ByReport, Charged},
         stage::{Stage, Who},
     },
@@ -31,7 +31,7 @@ pub(super) struct CpuBooks {
 
 impl CpuBooks {
     pub(super) fn of(stage: &Stage, charged: &Charged) -> Self {
-        let sum = |count: fn(&crate::tour::tally::Tally) -> u64| {
+        let sum = |count: fn(&crate::soak::tally::Tally) -> u64| {
             Who::ALL.into_iter().map(|who| count(&stage.tenant(who).tally)).sum()
         };
         let shares = stage.accounts.shares();

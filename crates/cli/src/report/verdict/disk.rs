@@ -1,6 +1,6 @@
 //! The invariants of the disk: no byte lost, nobody left waiting.
 
-use crate::{report::verdict::Verdict, tour::io::Done};
+use crate::{report::verdict::Verdict, soak::io::Done};
 
 /// What is compared of operations on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

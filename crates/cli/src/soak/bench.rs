@@ -17,12 +17,12 @@ use fief_core::Task;
 use fief_cpu::{Group, JoinHandle};
 
 use crate::{
-    sync::{Arc, Flag, Mutex},
-    tour::{
+    soak::{
         cancel::Cancel,
         stage::{Stage, Who},
         tally::Tally,
     },
+    sync::{Arc, Flag, Mutex},
 };
 
 /// Who computes a piece of work.
@@ -117,7 +117,7 @@ impl Bench {
     ///
     /// # Errors
     ///
-    /// When there are no CPUs: not before the tour ends.
+    /// When there are no CPUs: not before the soak ends.
     pub(crate) fn spawn<F>(&self, work: F) -> Result<Job<F::Output>>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -245,7 +245,7 @@ pub(crate) async fn yield_now() {
 pub(crate) mod tests {
     use super::*;
 
-    use crate::tour::{stage::tests::small_stage, tree};
+    use crate::soak::{stage::tests::small_stage, tree};
 
     /// Computes at once, on the thread that asks.
     pub(crate) struct Here;

@@ -1,4 +1,4 @@
-//! What all threads of a tour share.
+//! What all threads of a soak share.
 
 use std::{
     net::SocketAddr,
@@ -13,9 +13,8 @@ use fief_io::Io;
 use fief_memory::{Memory, ReclaimerGuard};
 
 use crate::{
-    options::TourOptions,
-    sync::{Arc, Count, Flag, Mutex, thread},
-    tour::{
+    options::SoakOptions,
+    soak::{
         controller::Queries,
         cpu::{Accounts, Phases},
         gate::Gate,
@@ -27,6 +26,7 @@ use crate::{
         sample::{self, Sampler},
         tally::Tally,
     },
+    sync::{Arc, Count, Flag, Mutex, thread},
     workload::{
         archive::Archive,
         buffers::Buffers,
@@ -57,7 +57,7 @@ pub(crate) struct Tenant {
     pub(crate) tally: Arc<Tally>,
 }
 
-/// The input of a tour, and what it cost to make.
+/// The input of a soak, and what it cost to make.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) data: Arc<Lineitem>,
@@ -92,7 +92,7 @@ pub(crate) struct Stage {
     /// Has the buffers asked to give way, in the group that they are charged to.
     pub(crate) giving_way: Mutex<Option<ReclaimerGuard>>,
     pub(crate) address: SocketAddr,
-    pub(crate) options: TourOptions,
+    pub(crate) options: SoakOptions,
     /// Raised when the time is up: whoever asks for work stops asking.
     pub(crate) ending: Flag,
     /// Held by whoever makes or removes a tenant's own groups, and by whoever moves the controllers:
@@ -164,7 +164,7 @@ impl Stage {
     ///
     /// Those of the registry.
     pub(crate) fn new(
-        options: TourOptions,
+        options: SoakOptions,
         input: Input,
         archive: Archive,
         address: SocketAddr,
@@ -245,9 +245,9 @@ pub(crate) mod tests {
 
     /// A stage with six thousand rows whose clients ask at `address`.
     pub(crate) fn small_stage(address: SocketAddr) -> Stage {
-        let arguments = ["fief", "tour", "--scale", "0.001"];
-        let Command::Tour(options) = Options::try_parse_from(arguments).unwrap().command else {
-            unreachable!("it is a tour")
+        let arguments = ["fief", "soak", "--scale", "0.001"];
+        let Command::Soak(options) = Options::try_parse_from(arguments).unwrap().command else {
+            unreachable!("it is a soak")
         };
         let input = Input::make(options.scale, &Flag::default()).unwrap().unwrap();
         let archive = Archive::make(None).unwrap();

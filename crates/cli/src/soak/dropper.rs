@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::tour::{
+use crate::soak::{
     controller::Receipt,
     sample::{Latencies, Op, Sampler},
     stage::{ByTenant, Stage, Who},

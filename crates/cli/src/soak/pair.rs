@@ -11,7 +11,7 @@ use fief_core::{
     RebindOptions, Registry, Removal, Subsystem, Task,
 };
 
-use crate::tour::stage::Who;
+use crate::soak::stage::Who;
 
 /// The registry and its two hierarchies.
 #[derive(Clone, Debug)]
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn the_tenants_own_groups_are_counterparts_under_other_names() {
         let trees = Trees::new().unwrap();
-        let recorder = crate::tour::controller::Queries::default();
+        let recorder = crate::soak::controller::Queries::default();
         let queries = trees.registry.register(recorder).unwrap();
         queries.bind(&trees.tenants).unwrap();
         let top = trees.create(&trees.root(), ["api", "gold"], &[]).unwrap();

@@ -1,11 +1,11 @@
-//! `inflight`, the second controller of the tour: the bytes that operations hold, limited and exact.
+//! `inflight`, the second controller of the soak: the bytes that operations hold, limited and exact.
 //!
 //! Its state is a real [`Counter`]: what is held is charged to a css and all above it, and given back
 //! when the reference that stands for it is dropped. An operation finds the css by a lookup for its
 //! task, again for every charge, so that each charge follows the task wherever the controller is bound.
 //!
 //! A max is set through a control file. A charge that it refuses is counted and made all the same: the
-//! tour is about the books, and a tenant that waits would do no work.
+//! soak is about the books, and a tenant that waits would do no work.
 
 use fief_core::{
     Charge, ControlFile, Counter, Css, CssRef, HookError, Resource, Subsystem,
@@ -13,8 +13,8 @@ use fief_core::{
 };
 
 use crate::{
+    soak::controller::Ledger,
     sync::{Arc, Count},
-    tour::controller::Ledger,
 };
 
 /// The subsystem.

@@ -1,4 +1,4 @@
-//! The threads of a tour: started, watched, and ended in an order in which nobody waits in vain.
+//! The threads of a soak: started, watched, and ended in an order in which nobody waits in vain.
 
 use std::{net::TcpStream, time::Instant};
 
@@ -6,8 +6,7 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::{
-    sync::thread::{self, Scope, ScopedJoinHandle},
-    tour::{
+    soak::{
         Event,
         dropper::{self, Batch},
         mover::{self, Moves},
@@ -15,6 +14,7 @@ use crate::{
         schedule::Act,
         stage::{ByTenant, Stage, Who},
     },
+    sync::thread::{self, Scope, ScopedJoinHandle},
     workload::{
         analytics::Analyst,
         api::{self, Server},
@@ -62,7 +62,7 @@ struct Failure {
     error: Error,
 }
 
-/// Tells the tour that a thread failed, unless it did not.
+/// Tells the soak that a thread failed, unless it did not.
 struct Alarm(Option<Sender<Event>>);
 
 impl<'scope, 'env> Crew<'scope, 'env> {
@@ -236,7 +236,7 @@ impl<T> Thread<'_, T> {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(events) = &self.0 {
-            // An error means that the tour is over and joins the thread anyway.
+            // An error means that the soak is over and joins the thread anyway.
             events.send(Event::Failed).ok();
         }
     }
@@ -251,7 +251,7 @@ mod tests {
 
     use anyhow::bail;
 
-    use crate::tour::{schedule, stage::tests::small_stage};
+    use crate::soak::{schedule, stage::tests::small_stage};
 
     #[test]
     fn a_thread_that_fails_raises_the_alarm_and_is_named() {

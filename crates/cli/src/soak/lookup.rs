@@ -11,8 +11,8 @@ use fief_core::{Cache, Controller, CssRef, Registry, Subsystem, Task};
 use hdrhistogram::Histogram;
 
 use crate::{
+    soak::stage::Stage,
     sync::{Count, Mutex},
-    tour::stage::Stage,
 };
 
 /// Whether controllers moved in a window.
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Quiet,
 }
 
-/// The windows of a tour.
+/// The windows of a soak.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     /// One more than the index of the window that is open; 0 if none is.
@@ -206,7 +206,7 @@ const LONGEST: u64 = 1_000_000_000;
 mod tests {
     use super::*;
 
-    use crate::tour::stage::tests::small_stage;
+    use crate::soak::stage::tests::small_stage;
 
     #[test]
     fn lookups_are_timed_within_windows_only() {

@@ -15,11 +15,11 @@ use fief_cpu::CpuCss;
 use hdrhistogram::Histogram;
 
 use crate::{
-    sync::{Count, Mutex},
-    tour::{
+    soak::{
         pair::Pair,
         stage::{ByTenant, Stage, Who},
     },
+    sync::{Count, Mutex},
     workload::reports::NAMES,
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct Usage {
     pub(crate) weights: Option<ByReport<u16>>,
 }
 
-/// Where a tour was at some moments: its start, when the controllers were bound, and its end.
+/// Where a soak was at some moments: its start, when the controllers were bound, and its end.
 #[derive(Debug, Default)]
 pub(crate) struct Phases {
     marks: Mutex<Vec<(Instant, ByTenant<u64>)>>,
@@ -259,7 +259,7 @@ impl Phases {
         result
     }
 
-    /// How the tenants did before the bind, and after it, as far as the tour came.
+    /// How the tenants did before the bind, and after it, as far as the soak came.
     pub(crate) fn all(&self) -> Vec<Phase> {
         let marks = self.marks.lock();
         let phase = |(marks, times): (&[_], &Mutex<Option<Histogram<u64>>>)| {
@@ -293,8 +293,8 @@ mod tests {
     use super::*;
 
     use crate::{
+        soak::{mover::Moves, stage::tests::small_stage, tree},
         sync::thread,
-        tour::{mover::Moves, stage::tests::small_stage, tree},
     };
 
     fn stage() -> Stage {
@@ -354,7 +354,7 @@ mod tests {
         favour(&stage).unwrap();
         let (sender, batches) = crossbeam_channel::unbounded();
         thread::scope(|scope| {
-            scope.spawn(|| crate::tour::dropper::drop_references(&stage, &batches));
+            scope.spawn(|| crate::soak::dropper::drop_references(&stage, &batches));
             let sender = sender;
             tree::kill(&stage, Who::Analytics, &sender).unwrap();
         });

@@ -6,8 +6,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use fief_core::Task;
 
 use crate::{
+    soak::tally::Tally,
     sync::{Arc, Flag, Mutex},
-    tour::tally::Tally,
 };
 
 /// What stops one worker, wherever it is: computing, waiting for a connection, or reading from one.

@@ -8,10 +8,10 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
-/// `fief tour --plain` with more arguments, on six thousand rows unless they say otherwise.
-fn tour(args: &[&str]) -> Command {
+/// `fief soak --plain` with more arguments, on six thousand rows unless they say otherwise.
+fn soak(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fief"));
-    command.args(["tour", "--plain"]).args(args);
+    command.args(["soak", "--plain"]).args(args);
     if !args.contains(&"--scale") {
         command.args(["--scale", "0.001"]);
     }
@@ -21,13 +21,13 @@ fn tour(args: &[&str]) -> Command {
     command
 }
 
-/// A directory beside what is built: what the tours write is too much for a small `/tmp`.
+/// A directory beside what is built: what soaks write is too much for a small `/tmp`.
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("there is room")
 }
 
 fn run(args: &[&str]) -> Output {
-    tour(args).stdin(Stdio::null()).output().expect("the binary starts")
+    soak(args).stdin(Stdio::null()).output().expect("the binary starts")
 }
 
 fn stdout(output: &Output) -> &str {
@@ -38,9 +38,9 @@ fn stderr(output: &Output) -> &str {
     str::from_utf8(&output.stderr).expect("the errors are UTF-8")
 }
 
-/// Starts a tour and reads its output up to a line with `text`.
+/// Starts a soak and reads its output up to a line with `text`.
 fn start_and_read_to(args: &[&str], text: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut child = tour(args)
+    let mut child = soak(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -69,7 +69,7 @@ fn interrupt(child: &Child) {
 }
 
 #[test]
-fn a_tour_does_its_work_and_every_check_holds() {
+fn a_soak_does_its_work_and_every_check_holds() {
     let output = run(&["--seconds", "2"]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert_eq!(stderr(&output), "");
@@ -244,7 +244,7 @@ fn an_interrupt_before_the_run_ends_it_at_once() {
 #[test]
 #[cfg(unix)]
 fn a_reader_that_goes_away_ends_the_run_quietly() {
-    let (child, lines) = start_and_read_to(&["--seconds", "20"], "fief tour");
+    let (child, lines) = start_and_read_to(&["--seconds", "20"], "fief soak");
     drop(lines);
     assert_eq!(end(child), (Some(0), String::new()));
 }
@@ -253,7 +253,7 @@ fn a_reader_that_goes_away_ends_the_run_quietly() {
 #[cfg(target_os = "linux")]
 fn an_output_that_cannot_be_written_is_an_error() {
     let full = fs::File::create("/dev/full").expect("Linux has this device");
-    let output = tour(&["--seconds", "1"]).stdout(full).output().expect("the binary starts");
+    let output = soak(&["--seconds", "1"]).stdout(full).output().expect("the binary starts");
     assert_eq!(output.status.code(), Some(1));
     assert!(
         stderr(&output).starts_with("error: cannot write to standard output: "),
@@ -402,9 +402,9 @@ fn files_that_are_kept_hold_the_rows() {
 fn a_full_disk_is_an_error_that_leaves_nothing_behind() {
     let directory = temporary();
     let line = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
-    let tour = tour(&["--seconds", "600", "--dir", argument(directory.path())]);
+    let soak = soak(&["--seconds", "600", "--dir", argument(directory.path())]);
     let mut limited = Command::new("sh");
-    limited.args(["-c", line, "sh"]).arg(tour.get_program()).args(tour.get_args());
+    limited.args(["-c", line, "sh"]).arg(soak.get_program()).args(soak.get_args());
     let output = limited.env("RUST_BACKTRACE", "1").output().expect("there is a shell");
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     let error = stderr(&output);

@@ -1,4 +1,4 @@
-//! `fief tour`: three tenants at full load, killed in turn, their controllers moved between two trees,
+//! `fief soak`: three tenants at full load, killed in turn, their controllers moved between two trees,
 //! and nothing lost.
 
 use std::{
@@ -13,18 +13,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::{
     display::Display,
-    options::TourOptions,
+    options::SoakOptions,
     output::Output,
     report::{self, Outcome},
     signal,
-    sync::thread,
-    tour::{
+    soak::{
         agent::PATIENCE,
         crew::{Crew, Harvest},
         dropper::Batch,
         schedule::Kill,
         stage::{Input, Stage, Who},
     },
+    sync::thread,
     workload::{api::Server, archive::Archive},
 };
 
@@ -50,7 +50,7 @@ pub(crate) mod tally;
 pub(crate) mod schedule;
 mod crew;
 
-/// What a tour hears while it runs; all but the first end it.
+/// What a soak hears while it runs; all but the first end it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Something to show, which ends nothing.
@@ -88,19 +88,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs the tour and prints its report.
+/// Runs the soak and prints its report.
 ///
 /// # Errors
 ///
 /// When it cannot run, and when a check is broken.
-pub(crate) fn run(options: TourOptions) -> Result<Exit> {
+pub(crate) fn run(options: SoakOptions) -> Result<Exit> {
     let (sender, events) = crossbeam_channel::unbounded();
     let archive = Archive::make(options.dir.as_deref())?;
     let to_remove = (!options.keep).then(|| archive.path().to_owned());
     let interrupted = signal::watch(sender.clone(), to_remove)?;
     let server = Server::listen(options.port)?;
     let mut output = Output::stdout();
-    output.line(format_args!("fief tour: making TPC-H data, scale factor {} ...", options.scale));
+    output.line(format_args!("fief soak: making TPC-H data, scale factor {} ...", options.scale));
     let Some(input) = Input::make(options.scale, &interrupted)? else {
         return Ok(Exit::Interrupted);
     };
@@ -160,7 +160,7 @@ fn perform(
     Ok(Outcome { ended, took, latencies, moves, service, charged, disk })
 }
 
-/// What is due in a tour, at its time.
+/// What is due in a soak, at its time.
 enum Due {
     Bind,
     Limit(memory::Turn),
@@ -169,7 +169,7 @@ enum Due {
     Disk,
 }
 
-/// Everything that is due in a tour of `seconds`, in order.
+/// Everything that is due in a soak of `seconds`, in order.
 fn agenda(seconds: u64) -> Vec<(Duration, Due)> {
     let kills = schedule::kills(seconds).map(|kill| (kill.at, Due::Kill(kill)));
     let turns = schedule::turns(seconds).map(|(at, turn)| (at, Due::Limit(turn)));

@@ -1,8 +1,8 @@
-//! When things happen in a tour.
+//! When things happen in a soak.
 
 use std::time::{Duration, Instant};
 
-use crate::tour::{memory::Turn, stage::Who};
+use crate::soak::{memory::Turn, stage::Who};
 
 /// A tenant to be killed, at a time after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(crate) struct Kill {
     pub(crate) who: Who,
 }
 
-/// The kills of a tour of `seconds`: about one every two seconds, each tenant in turn and at least
+/// The kills of a soak of `seconds`: about one every two seconds, each tenant in turn and at least
 /// once, evenly spread and neither at the start nor at the end.
 pub(crate) fn kills(seconds: u64) -> impl Iterator<Item = Kill> {
     let count = u32::try_from(seconds / 2).unwrap_or(u32::MAX).max(3);
@@ -31,13 +31,13 @@ pub(crate) struct Act {
     pub(crate) window: Duration,
 }
 
-/// When the controllers are bound, in a tour of `seconds`: with everybody at work, before the first
+/// When the controllers are bound, in a soak of `seconds`: with everybody at work, before the first
 /// kill.
 pub(crate) fn bind(seconds: u64) -> Duration {
     kills(seconds).next().map_or(Duration::ZERO, |kill| kill.at / 2)
 }
 
-/// The act of a tour of `seconds` that begins at `start`: three fifths of it, in windows of 10 ms or
+/// The act of a soak of `seconds` that begins at `start`: three fifths of it, in windows of 10 ms or
 /// more, of which there are 500 at most.
 pub(crate) fn act(start: Instant, seconds: u64) -> Act {
     let run = Duration::from_secs(seconds);
@@ -45,7 +45,7 @@ pub(crate) fn act(start: Instant, seconds: u64) -> Act {
     Act { from, to, window: ((to - from) / WINDOWS).max(SHORTEST) }
 }
 
-/// When the limit of tenant `analytics` changes, in a tour of `seconds`: from the time between the bind and the
+/// When the limit of tenant `analytics` changes, in a soak of `seconds`: from the time between the bind and the
 /// first kill on it is low for half of every second.
 pub(crate) fn turns(seconds: u64) -> impl Iterator<Item = (Duration, Turn)> {
     let from = bind(seconds) * 4 / 3;
@@ -57,14 +57,14 @@ pub(crate) fn turns(seconds: u64) -> impl Iterator<Item = (Duration, Turn)> {
         .filter(move |(at, _)| *at < Duration::from_secs(seconds))
 }
 
-/// When two reports may change places, in a tour of `seconds`: from the bind on, forty times or once a second.
+/// When two reports may change places, in a soak of `seconds`: from the bind on, forty times or once a second.
 pub(crate) fn favours(seconds: u64) -> impl Iterator<Item = Duration> {
     let (from, run) = (bind(seconds), Duration::from_secs(seconds));
     let each = (run / 40).clamp(SHORTEST * 5, Duration::from_secs(1));
     (1..).map(move |number| from + each * number).take_while(move |at| *at < run)
 }
 
-/// When what tenant `backup` may do on the disk changes, in a tour of `seconds`: from the bind on, every half second or
+/// When what tenant `backup` may do on the disk changes, in a soak of `seconds`: from the bind on, every half second or
 /// more often.
 pub(crate) fn disk(seconds: u64) -> impl Iterator<Item = Duration> {
     let (from, run) = (bind(seconds), Duration::from_secs(seconds));

@@ -12,12 +12,12 @@ use fief_core::{CssRef, Limit};
 use fief_memory::MemoryCss;
 
 use crate::{
-    sync::Arc,
-    tour::{
+    soak::{
         audit,
         pair::Pair,
         stage::{Stage, Who},
     },
+    sync::Arc,
     workload::sort,
 };
 
@@ -167,7 +167,7 @@ fn bound(stage: &Stage) -> Option<()> {
 mod tests {
     use super::*;
 
-    use crate::tour::{mover::Moves, stage::tests::small_stage, tree};
+    use crate::soak::{mover::Moves, stage::tests::small_stage, tree};
 
     fn stage() -> Stage {
         let stage = small_stage(([127, 0, 0, 1], 0).into());
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(Usage::of(&stage), usage);
 
         let group = stage.trees.of(Who::Analytics).unwrap();
-        crate::tour::cpu::end_reports(&stage).unwrap();
+        crate::soak::cpu::end_reports(&stage).unwrap();
         tree::detach(&stage, Who::Analytics, &group.descendants_post(&stage.trees)).unwrap();
         assert_eq!(turn(&stage, Turn::Squeeze).unwrap(), None);
         tree::open(&stage, Who::Analytics).unwrap();

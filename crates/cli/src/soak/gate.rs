@@ -1,14 +1,14 @@
 //! Who may work in a tenant's groups, and when.
 //!
-//! Workers enter and leave; the tour closes the gate before it kills a tenant, waits until the
+//! Workers enter and leave; the soak closes the gate before it kills a tenant, waits until the
 //! last worker has left, and opens it on the groups made anew. A worker joins its group while it
 //! enters, so that whoever is inside is a member and hears the kill.
 
 use anyhow::Result;
 
 use crate::{
+    soak::pair::Pair,
     sync::{self, Arc, Condvar, Mutex},
-    tour::pair::Pair,
 };
 
 /// The gate of one tenant; closed at first.
@@ -115,7 +115,7 @@ impl Drop for Inside<'_> {
 mod tests {
     use super::*;
 
-    use crate::{sync::thread, tour::pair::Trees};
+    use crate::{soak::pair::Trees, sync::thread};
 
     fn generation() -> Generation {
         Generation { group: Trees::new().unwrap().root(), users: Vec::new() }

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use fief_core::{Cgroup, CgroupId, CssId, Hierarchy, ReadFileError, State};
 use hdrhistogram::Histogram;
 
-use crate::tour::{
+use crate::soak::{
     Event, cpu, io,
     lookup::Kind,
     pair::Pair,
@@ -233,7 +233,7 @@ pub(crate) fn run(
         return Ok(moves);
     }
     let text = moves.first(stage);
-    // An error means that the tour is over.
+    // An error means that the soak is over.
     events.send(Event::Told(text)).ok();
     let mut kinds = [Kind::Rebind, Kind::Quiet].into_iter().cycle();
     while Instant::now() < act.to {
@@ -273,8 +273,8 @@ mod tests {
     use std::time::Duration;
 
     use crate::{
+        soak::{inflight, pair::Trees, schedule, stage::tests::small_stage},
         sync::thread,
-        tour::{inflight, pair::Trees, schedule, stage::tests::small_stage},
     };
 
     fn stage() -> Stage {

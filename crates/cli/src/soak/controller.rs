@@ -1,4 +1,4 @@
-//! `queries`, the controller of the tour: counts what operations do, exactly.
+//! `queries`, the controller of the soak: counts what operations do, exactly.
 //!
 //! Each css counts on its own: an operation adds to the css of its group only. What a css counted
 //! moves into its parent's when its group is removed ([`Subsystem::offline`]), and what references
@@ -16,8 +16,8 @@ use std::iter;
 use fief_core::{Css, CssRef, HookError, Subsystem};
 
 use crate::{
+    soak::inflight::Held,
     sync::{Arc, Count},
-    tour::inflight::Held,
 };
 
 /// The subsystem.
@@ -26,7 +26,7 @@ pub(crate) struct Queries {
     ledger: Arc<Ledger>,
 }
 
-/// The life and death of all css of the tour's controllers.
+/// The life and death of all css of the soak's controllers.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Css made, the roots' included.

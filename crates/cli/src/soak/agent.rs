@@ -17,12 +17,12 @@ use fief_core::{
 };
 
 use crate::{
-    sync::{Arc, thread},
-    tour::{
+    soak::{
         pair::{Pair, Trees},
         stage::{Stage, Who},
         tally::Tally,
     },
+    sync::{Arc, thread},
 };
 
 /// The agents of both trees.
@@ -144,7 +144,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
-    use crate::tour::{controller::Receipt, cpu, stage::tests::small_stage, tree};
+    use crate::soak::{controller::Receipt, cpu, stage::tests::small_stage, tree};
 
     /// A stage with one tenant, its agents' notices in either tree.
     fn stage() -> Stage {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn rebind(stage: &Stage) {
-        let mut moves = crate::tour::mover::Moves::new();
+        let mut moves = crate::soak::mover::Moves::new();
         moves.rebind(stage);
         assert_eq!((moves.done, moves.refusal), (1, None));
     }

@@ -7,7 +7,7 @@
 use anyhow::{Context as _, Result, bail};
 use fief_core::{Cgroup, ReadFileError};
 
-use crate::tour::{
+use crate::soak::{
     controller::Receipt,
     dropper, inflight,
     mover::Moves,

@@ -18,12 +18,12 @@ use fief_io::{Device, Io, IoStats};
 use hdrhistogram::Histogram;
 
 use crate::{
-    sync::{Count, Flag, Mutex, OnceLock},
-    tour::{
+    soak::{
         cpu::ByPhase,
         pair::Pair,
         stage::{ByTenant, Stage, Who},
     },
+    sync::{Count, Flag, Mutex, OnceLock},
     workload::drive::{Drive, PIECE},
 };
 
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) device: Device,
-    /// Made before the tour begins; until then nobody uses it.
+    /// Made before the soak begins; until then nobody uses it.
     pub(crate) drive: OnceLock<Drive>,
     is_shared: Flag,
     phases: ByPhase<Phase>,
@@ -270,7 +270,7 @@ mod tests {
 
     use fief_io::Op;
 
-    use crate::tour::{mover::Moves, stage::tests::small_stage, tree};
+    use crate::soak::{mover::Moves, stage::tests::small_stage, tree};
 
     fn stage() -> Stage {
         let stage = small_stage(([127, 0, 0, 1], 0).into());

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use crossbeam_channel::Sender;
 use fief_core::{CssRef, Task};
 
-use crate::tour::{
+use crate::soak::{
     controller::{QueriesCss, Receipt},
     dropper::Batch,
     inflight,

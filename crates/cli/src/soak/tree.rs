@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use crossbeam_channel::Sender;
 use fief_core::{EditError, Limit, Removal, RemoveError, Task, WriteFileError};
 
-use crate::tour::{
+use crate::soak::{
     audit::Held,
     cpu,
     dropper::Batch,
@@ -216,8 +216,8 @@ mod tests {
     use super::*;
 
     use crate::{
+        soak::{dropper, mover::Moves, stage::tests::small_stage},
         sync::thread,
-        tour::{dropper, mover::Moves, stage::tests::small_stage},
     };
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
 
         // The user's group and the tenant's are wrong by it.
         let payer = stage.trees.css(&stage.inflight, &held.pairs()[0]).unwrap();
-        let stray = crate::tour::inflight::hold(&payer, 1);
+        let stray = crate::soak::inflight::hold(&payer, 1);
         held.audit(&stage).unwrap();
         assert_eq!((stage.audited.get(), stage.misread.get()), (18, 2));
         drop(stray);
