@@ -1,7 +1,7 @@
 //! `integration`: the release binary as a user runs it, without a terminal; and scripts under load.
 //!
-//! Every shipped scenario runs, made short, and its invariants hold; the soak runs to its end; bad input is refused with the right status and message; Ctrl-C ends
-//! the soak early and in order. Each script of `crates/testing/scripts` mounts controllers, populates
+//! Every shipped scenario runs, made short, and its invariants hold; the soak runs to its end; bad input is
+//! refused with the right status and message; Ctrl-C ends both early and in order. Each script of `crates/testing/scripts` mounts controllers, populates
 //! trees, rebinds and unmounts while threads charge, and its sums agree.
 
 use std::fs;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use fief_memory::Reservation;
+use fief_memory::{ChargeError, Reservation};
 
 use super::{config::Queries, member::Member, sorting, tenant::Tenant, world::World};
 use crate::{
@@ -93,16 +93,24 @@ fn work(
         let job = member.spawn(world, tenant, answer_to(desk, kind, *query))?;
         let found = job.join(&world.runtime)?;
         world.unfork(tenant, member, &groups)?;
-        match found.transpose()? {
-            Some(found) => {
+        match found {
+            Some(Ok(found)) => {
                 tenant.tally.operations.add(1);
                 tenant.tally.wrong.add(u64::from(found != *answer));
             }
-            // Somebody had to go, so that others can go on.
-            None => tenant.tally.victims.add(u64::from(tenant.is_running.is_raised())),
+            Some(Err(error)) if !is_victim(&error) => return Err(error),
+            // Somebody had to go, so that others can go on; or all do.
+            _ => tenant.tally.victims.add(u64::from(tenant.is_running.is_raised())),
         }
     }
     Ok(())
+}
+
+/// Whether a query was refused memory as it was chosen to give way: it hears of that first where it waits.
+fn is_victim(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<ChargeError>();
+    refused
+        .is_some_and(|why| matches!(why, ChargeError::Killed { .. } | ChargeError::Removed { .. }))
 }
 
 /// Runs a query in polls of about a millisecond.

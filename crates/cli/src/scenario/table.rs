@@ -22,6 +22,20 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     text += "What everybody had. Work kept: of the CPU time that requests left, how much\n\
              the others had.\n\n";
     writeln!(text, "{}", had(&outcome.acts)).expect("writing to a string cannot fail");
+    let sorts = outcome.tenants.iter().filter(|one| one.spills + one.waits + one.victims > 0);
+    for tenant in sorts {
+        writeln!(
+            text,
+            "\n{} was short of memory: it spilled {} times, waited {} times, and gave up {} of {} queries as\n\
+             victims, so that others could go on.",
+            tenant.name,
+            tenant.spills,
+            tenant.waits,
+            tenant.victims,
+            tenant.operations + tenant.victims,
+        )
+        .expect("writing to a string cannot fail");
+    }
     if let Some(plain) = &outcome.plain {
         text += "\nThe same with nothing bound, as plain tokio tasks.\n\n";
         writeln!(text, "{}\n\n{}", served(plain), had(plain))
