@@ -8,7 +8,7 @@ use std::{
 use fief_core::{Cgroup, CgroupId, Limit};
 use fief_io::Dimension;
 
-use super::{tenant::Tenant, world::World};
+use super::{outcome::MIB, tenant::Tenant, world::World};
 use crate::{soak::lookup::Windows, sync::Mutex};
 
 /// Everything that is looked at while a scenario runs.
@@ -141,7 +141,7 @@ impl Checks {
             }
             // What was saved up, and what is in flight, come on top.
             let time = (now - flow.from).as_secs_f64() + 0.2;
-            let most = time * rate as f64 + (4 << 20) as f64;
+            let most = time * rate as f64 + 4.0 * MIB;
             seen.compared += 1;
             if (bytes - flow.bytes) as f64 > most {
                 let name = &tenant.name;

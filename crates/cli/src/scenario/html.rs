@@ -63,9 +63,16 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
             write_act(&mut page, number, act);
         }
     }
+    write_rebinds(&mut page, outcome);
+    write_invariants(&mut page, outcome);
+    page += "<p class=\"claim\">All figures are in <code>report.json</code>.</p>\n</body></html>\n";
+    page
+}
+
+fn write_rebinds(page: &mut String, outcome: &Outcome) {
     if let Some(rebinds) = &outcome.rebinds {
         write(
-            &mut page,
+            page,
             format_args!(
                 "<h2>Rebinds</h2>\n<p>{} rebinds, {:.0} µs each at the median and {:.0} µs at most. The p99 of a \
                  lookup, as the median over windows: {} ns with a rebind ({} windows), {} ns without ({}): {}.</p>\n",
@@ -80,7 +87,10 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
             ),
         );
     }
-    page += "<h2>What has to hold</h2>\n<table>\n";
+}
+
+fn write_invariants(page: &mut String, outcome: &Outcome) {
+    *page += "<h2>What has to hold</h2>\n<table>\n";
     for invariant in &outcome.invariants {
         let (class, verdict) = match invariant.verdict {
             Verdict::Held => ("held", "held"),
@@ -88,7 +98,7 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
             Verdict::NotTested => ("claim", "not tested"),
         };
         write(
-            &mut page,
+            page,
             format_args!(
                 "<tr><td>{}</td><td class=\"{class}\">{verdict}</td><td>{}</td></tr>\n",
                 invariant.name,
@@ -96,8 +106,7 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
             ),
         );
     }
-    page += "</table>\n<p class=\"claim\">All figures are in <code>report.json</code>.</p>\n</body></html>\n";
-    page
+    *page += "</table>\n";
 }
 
 fn write_act(page: &mut String, number: usize, act: &ActOutcome) {
