@@ -29,7 +29,7 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs the gate: format, lints, tests, docs, models, assembly, the tour, the benches once.
+    /// Runs the gate: format, lints, tests, docs, models, assembly, scenarios, the benches once.
     Ci(ci::Options),
     /// Checks what rustfmt and clippy cannot: where atomics and unsafe code live, links, sizes.
     Tidy,
@@ -43,7 +43,7 @@ enum Task {
     Sanitize,
     /// Runs the benches, then checks the targets.
     Bench(bench::Options),
-    /// Runs the release binary headless: the tour, bad input, Ctrl-C.
+    /// Runs the release binary headless: scenarios, the soak, bad input, Ctrl-C.
     Integration,
 }
 

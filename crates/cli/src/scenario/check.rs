@@ -122,20 +122,29 @@ impl Check<'_> {
     }
 
     fn deed(&self, spanned: &Spanned<Deed>, deed: &Deed) -> Result<()> {
-        let Deed { bind, write, rebind, shift, remove, .. } = deed;
-        let kinds =
-            [bind.is_some(), write.is_some(), rebind.is_some(), shift.is_some(), remove.is_some()];
+        let Deed { bind, write, show, rebind, shift, remove, .. } = deed;
+        let kinds = [
+            bind.is_some(),
+            write.is_some(),
+            show.is_some(),
+            rebind.is_some(),
+            shift.is_some(),
+            remove.is_some(),
+        ];
         let count = kinds.into_iter().filter(|is_there| *is_there).count();
         self.ensure(spanned, count == 1, "do", || {
-            format!("does {count} things; one of bind, write, rebind, move and remove is needed")
+            format!(
+                "does {count} things; one of bind, write, show, rebind, move and remove is needed"
+            )
         })?;
         bind.iter().flatten().try_for_each(|name| self.a_controller(name))?;
-        for path in write.iter().flatten().map(|(path, _)| path) {
+        let written = write.iter().flatten().map(|(path, _)| path);
+        for path in written.chain(show.iter().flatten()) {
             let file = path.get_ref().rsplit_once('/');
             let is_file = file.is_some_and(|(group, file)| {
                 (group.is_empty() || group.starts_with('/')) && file.contains('.')
             });
-            self.ensure(path, is_file, "write", || {
+            self.ensure(path, is_file, "do", || {
                 format!("names {:?}, which is not like \"/group/cpu.weight\"", path.get_ref())
             })?;
         }

@@ -74,7 +74,7 @@ impl Invariant {
 
 impl Checks {
     /// A control file was written.
-    pub(crate) fn written(&self, _world: &World, _group: &Cgroup, _file: &str) {
+    pub(crate) fn written(&self) {
         let mut seen = self.seen.lock();
         seen.written = Some(Instant::now());
         seen.flows.clear();

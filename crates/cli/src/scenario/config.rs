@@ -127,6 +127,8 @@ pub(crate) struct Deed {
     pub(crate) bind: Option<Vec<Spanned<String>>>,
     /// Control files, as `/api/cpu.weight`, and what is written to them.
     pub(crate) write: Option<BTreeMap<Spanned<String>, String>>,
+    /// Control files whose contents are shown.
+    pub(crate) show: Option<Vec<Spanned<String>>>,
     pub(crate) rebind: Option<Rebind>,
     #[serde(rename = "move")]
     pub(crate) shift: Option<Shift>,

@@ -40,6 +40,15 @@ pub(crate) fn perform(world: &Arc<World>, checks: &Checks, deed: &Deed) -> Resul
         }
         return Ok(said.join(", "));
     }
+    if let Some(paths) = &deed.show {
+        let said = paths.iter().map(|path| {
+            let (group, file) = find(world, path.get_ref())?;
+            let text = group.read(&file)?;
+            let text = text.trim_end().replace('\n', ", ");
+            Ok(format!("{} is {text}", path.get_ref()))
+        });
+        return Ok(said.collect::<Result<Vec<_>>>()?.join("; "));
+    }
     if let Some(order) = &deed.rebind {
         return rebind(world, checks, order);
     }
@@ -78,8 +87,8 @@ fn bind(world: &World, names: &[&str]) -> Result<String> {
     ))
 }
 
-/// Writes a control file, in the tree where its controller is.
-fn write(world: &World, checks: &Checks, path: &str, value: &str) -> Result<()> {
+/// Finds the group of a control file's path, in the tree where its controller is, and the file's name.
+fn find(world: &World, path: &str) -> Result<(Cgroup, String)> {
     let (group, file) = path.rsplit_once('/').context("a path has a group")?;
     let group = if group.is_empty() { "/" } else { group };
     let controller = file.split_once('.').map_or(file, |(controller, _)| controller);
@@ -88,9 +97,14 @@ fn write(world: &World, checks: &Checks, path: &str, value: &str) -> Result<()> 
         _ => world.hierarchy_of(controller),
     };
     let tree = tree.with_context(|| format!("{path}: {controller} is bound nowhere"))?;
-    let group = tree.lookup(group)?;
-    group.write(file, value)?;
-    checks.written(world, &group, file);
+    Ok((tree.lookup(group)?, file.to_owned()))
+}
+
+/// Writes a control file.
+fn write(world: &World, checks: &Checks, path: &str, value: &str) -> Result<()> {
+    let (group, file) = find(world, path)?;
+    group.write(&file, value)?;
+    checks.written();
     Ok(())
 }
 
