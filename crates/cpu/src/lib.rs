@@ -161,3 +161,8 @@ pub use crate::{
 };
 
 pub use crate::job::{AbortHandle, error::JoinError, join::JoinHandle};
+
+/// The examples of `docs/cpu.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/cpu.md")]
+struct Guide;

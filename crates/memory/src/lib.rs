@@ -143,3 +143,8 @@ pub use crate::{
     stat::{Drained, MemoryEvents, MemoryStats},
     subsystem::{Memory, MemoryBuilder},
 };
+
+/// The examples of `docs/memory.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/memory.md")]
+struct Guide;
