@@ -51,6 +51,8 @@ rebind = { controllers = ["cpu", "io"], to = "by-plan", times = 5, every = "40ms
 [[act.do]]
 write = { "/silver/cpu.weight" = "50" }
 [[act.do]]
+show = ["/silver/cpu.weight", "/analytics/memory.max"]
+[[act.do]]
 move = { tenant = "analytics", tree = "by-plan", to = "/bronze" }
 
 [[act]]
@@ -89,10 +91,16 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_scenario_runs_to_its_end_and_its_report_says_so() {
     let directory = directory();
-    let output = run(SMALL, &["--out", "report"], directory.path());
+    let output = run(SMALL, &["--out", "report", "--compare", "none"], directory.path());
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", text(&output.stderr));
-    for part in ["Act 3 of 3: removed", "cpu io rebound to by-plan", "members of analytics moved"] {
+    for part in [
+        "Act 3 of 3: removed",
+        "cpu io rebound to by-plan",
+        "/silver/cpu.weight is 50; /analytics/memory.max is 8388608",
+        "members of analytics moved",
+        "The same with nothing bound",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("BROKEN") && !said.contains('\u{1b}'), "{said}");
@@ -106,6 +114,7 @@ fn a_scenario_runs_to_its_end_and_its_report_says_so() {
     );
     assert!(json["acts"][0]["tenants"][0]["isol"]["p01"].is_number(), "{}", json["acts"][0]);
     assert_eq!(json["rebinds"]["count"], 5);
+    assert_eq!(json["plain"].as_array().map(Vec::len), Some(3));
     let page = fs::read_to_string(report.join("report.html")).unwrap();
     assert!(page.contains("<svg") && !page.contains("http://www.example"), "plots are in the page");
     assert!(!page.contains("<script") && !page.contains("<link"), "it needs nothing else");
@@ -143,7 +152,7 @@ fn what_is_wrong_in_a_scenario_is_told_with_its_line_and_key() {
     refused("times = 5", "times = 4", &["line 39", "`times` is 4", "odd"]);
     refused("to = \"by-plan\"", "to = \"by-moon\"", &["line 39", "by-tenant, by-plan"]);
     refused("\"/gold\"]", "\"gold\"]", &["line 9", "\"gold\"", "\"/name\""]);
-    refused("policy = \"notice\"", "policy = \"now\"", &["line 50", "now", "notice"]);
+    refused("policy = \"notice\"", "policy = \"now\"", &["line 52", "now", "notice"]);
     refused("title = \"Small\"", "title = ", &["line 2"]);
 }
 

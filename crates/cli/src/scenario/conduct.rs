@@ -15,7 +15,7 @@ use super::{
     client::Client,
     config::{Act, Requests, Scenario},
     deeds,
-    outcome::{Done, Outcome, SETTLING},
+    outcome::{Done, MIB, Outcome, SETTLING},
     queries, requests,
     sampler::Sample,
     show::Show,
@@ -117,7 +117,7 @@ fn play(
 ) -> Result<Outcome> {
     let checks = Checks::default();
     let seed = settings.seed.unwrap_or(scenario.seed);
-    let mut show = Show::begin(scenario, settings.plain, output);
+    let mut show = Show::begin(scenario, (settings.plain, settings.hurry), output);
     let mut samples = vec![Sample::take(world, &checks)];
     let (mut acts, mut crew) = (Vec::new(), Crew::new());
     let mut is_interrupted = false;
@@ -336,7 +336,7 @@ fn audit(world: &World, checks: &Checks, outcome: &Outcome) -> Result<Vec<Invari
     invariants.push(Invariant::new(
         "memory charges end at zero",
         bound.then_some(zero),
-        format!("{left} bytes are charged when all have gone"),
+        format!("{left} bytes left when all have gone"),
     ));
     let stats = world.io.root().context("the io controller is gone")?.stats(&world.disk);
     let sum = |figure: fn(&super::outcome::TenantOutcome) -> u64| -> u64 {
@@ -347,8 +347,10 @@ fn audit(world: &World, checks: &Checks, outcome: &Outcome) -> Result<Vec<Invari
         "every byte of I/O is charged once",
         (read + written > 0).then_some((stats.rbytes, stats.wbytes) == (read, written)),
         format!(
-            "charged {} read and {} written; granted {read} and {written}",
-            stats.rbytes, stats.wbytes
+            "{:.0} MiB read, {:.0} MiB written, {} bytes off",
+            stats.rbytes as f64 / MIB,
+            stats.wbytes as f64 / MIB,
+            stats.rbytes.abs_diff(read) + stats.wbytes.abs_diff(written),
         ),
     ));
     invariants.push(Invariant::new(

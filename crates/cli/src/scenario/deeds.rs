@@ -79,7 +79,7 @@ fn bind(world: &World, names: &[&str]) -> Result<String> {
         }
     }
     Ok(format!(
-        "{} bound to {}: {} groups and {} members at work, in {took:.1?}",
+        "{} bound to {}: {} groups, {} members, {took:.1?}",
         names.join(", "),
         tree.name(),
         tree.root().descendant_count(),
@@ -157,7 +157,7 @@ fn rebind(world: &Arc<World>, checks: &Checks, order: &Rebind) -> Result<String>
     let middle = took.get(took.len() / 2).copied().unwrap_or_default();
     let names: Vec<&str> = controllers.iter().map(|controller| controller.name()).collect();
     Ok(format!(
-        "{} rebound to {} at full load, {} times, {middle:.1?} each at the median; none was refused",
+        "{} rebound to {}, {} times, {middle:.1?} each; none was refused",
         names.join(" "),
         order.to.get_ref(),
         took.len(),
@@ -229,7 +229,7 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
         }
         let removed = detach(world, &groups)?;
         return Ok(format!(
-            "{name} removed at once: {killed} members cancelled, {removed} groups gone in {:.1?}",
+            "{name} removed at once: {killed} members killed, {removed} groups gone, {:.1?}",
             start.elapsed()
         ));
     }
@@ -251,7 +251,7 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
         }
     }
     Ok(format!(
-        "{name} removed by notice: {killed} members cancelled, every reference given back, in {:.1?}",
+        "{name} removed by notice: {killed} members killed, nothing left, {:.1?}",
         start.elapsed()
     ))
 }

@@ -22,6 +22,8 @@ use crate::output::Output;
 pub(crate) struct Show {
     live: Option<Live>,
     acts: usize,
+    /// How much shorter acts are.
+    hurry: f64,
     looks: u64,
 }
 
@@ -30,6 +32,8 @@ pub(crate) struct Show {
 struct Live {
     lines: MultiProgress,
     act: ProgressBar,
+    /// Shown as long as it is there.
+    _header: ProgressBar,
     tenants: Vec<ProgressBar>,
 }
 
@@ -40,13 +44,17 @@ const PLAIN: u64 = 20;
 const OVER: usize = 10;
 
 impl Show {
-    pub(crate) fn begin(scenario: &Scenario, plain: bool, output: &mut Output) -> Self {
+    pub(crate) fn begin(
+        scenario: &Scenario,
+        (plain, hurry): (bool, f64),
+        output: &mut Output,
+    ) -> Self {
         let is_live = !plain && io::stdout().is_terminal();
         let live = is_live.then(|| Live::new(scenario));
         if live.is_none() {
             output.line(format_args!("{:>7}  {}", "time", header()));
         }
-        Self { live, acts: scenario.acts.len(), looks: 0 }
+        Self { live, acts: scenario.acts.len(), hurry, looks: 0 }
     }
 
     /// An act begins.
@@ -54,7 +62,7 @@ impl Show {
         let title = format!("Act {} of {}: {}", number + 1, self.acts, act.title);
         match &self.live {
             Some(live) => {
-                let millis = act.lasts.get_ref().as_millis();
+                let millis = act.lasts.get_ref().div_f64(self.hurry).as_millis();
                 live.act.set_length(u64::try_from(millis).unwrap_or(u64::MAX));
                 live.act.reset();
                 live.act.set_message(title.clone());
@@ -115,9 +123,10 @@ impl Live {
         };
         let act = lines.add(ProgressBar::new(1).with_style(style("[{bar:24}] {msg}")));
         let line = || lines.add(ProgressBar::new(0).with_style(style("{msg}")));
-        line().set_message(header());
+        let head = line();
+        head.set_message(header());
         let tenants = scenario.tenants.iter().map(|_| line()).collect();
-        Self { lines, act, tenants }
+        Self { lines, act, _header: head, tenants }
     }
 }
 

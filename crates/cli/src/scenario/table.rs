@@ -14,9 +14,9 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     let mut text = String::from("\n");
     let latencies = served(&outcome.acts);
     if latencies.row_count() > 0 {
-        text += "How requests were served. In the objective: of those due in a tenth of a second,\n\
-                 the worst hundredth of these windows (p01), and the mean. Slower: than in the\n\
-                 first act, on average.\n\n";
+        text += "How requests were served. In time: answered within the objective, of those due\n\
+                 in a tenth of a second; the worst hundredth of these windows (p01), and the mean.\n\
+                 Slower: than in the first act, on average.\n\n";
         writeln!(text, "{latencies}\n").expect("writing to a string cannot fail");
     }
     text += "What everybody had. Work kept: of the CPU time that requests left, how much\n\
@@ -26,8 +26,8 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     for tenant in sorts {
         writeln!(
             text,
-            "\n{} was short of memory: it spilled {} times, waited {} times, and gave up {} of {} queries as\n\
-             victims, so that others could go on.",
+            "\n{} was short of memory: it spilled {} times, waited {} times, and\n\
+             gave up {} of {} queries as victims, so that others could go on.",
             tenant.name,
             tenant.spills,
             tenant.waits,
@@ -43,8 +43,8 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     }
     if let Some(rebinds) = &outcome.rebinds {
         let rebinds = format!(
-            "\n{} rebinds, {:.0} us each at the median and {:.0} at most. A lookup took {} ns (p99, median\n\
-             of {} windows) with a rebind and {} ns (of {}) without: {}.",
+            "\n{} rebinds, {:.0} us each at the median and {:.0} at most. The p99 of a lookup,\n\
+             as the median of windows: {} ns in {} with a rebind, {} ns in {} without:\n{}.",
             rebinds.count,
             rebinds.median_us,
             rebinds.max_us,
@@ -83,8 +83,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 fn served(acts: &[ActOutcome]) -> Table {
-    let mut table =
-        table(&["act", "tenant", "p50 ms", "p99 ms", "in objective: p01", "mean", "slower"]);
+    let mut table = table(&["act", "tenant", "p50 ms", "p99 ms", "in time: p01", "mean", "slower"]);
     for (number, act) in (1..).zip(acts) {
         for tenant in &act.tenants {
             let (Some(latency), Some(isol)) = (tenant.latency, tenant.isol) else { continue };
