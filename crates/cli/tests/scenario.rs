@@ -109,7 +109,7 @@ fn a_scenario_runs_to_its_end_and_its_report_says_so() {
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let verdicts = json["invariants"].as_array().unwrap();
     assert!(
-        verdicts.len() >= 8 && verdicts.iter().all(|one| one["verdict"] == "held"),
+        verdicts.len() >= 9 && verdicts.iter().all(|one| one["verdict"] == "held"),
         "{verdicts:?}"
     );
     assert!(json["acts"][0]["tenants"][0]["isol"]["p01"].is_number(), "{}", json["acts"][0]);

@@ -30,6 +30,8 @@ struct Seen {
     over: Vec<String>,
     last: HashMap<String, u64>,
     peaks: HashMap<String, u64>,
+    /// CPU time that each tenant's group was charged when it was last looked at.
+    usages: HashMap<String, Duration>,
     flows: HashMap<String, Flow>,
 }
 
@@ -96,8 +98,12 @@ impl Checks {
         self.seen.lock().written = Some(Instant::now());
     }
 
-    /// Takes note of the most memory a tenant ever had.
+    /// Takes note of the most memory a tenant ever had, and of its CPU time.
     pub(crate) fn peak(&self, world: &World, tenant: &Tenant) {
+        let group = world.group_of(tenant, "cpu");
+        if let Some(css) = group.and_then(|group| world.cpu.css(&group)) {
+            self.seen.lock().usages.insert(tenant.name.clone(), css.usage());
+        }
         let group = world.group_of(tenant, "memory");
         if let Some(css) = group.and_then(|group| world.memory.css(&group)) {
             self.seen.lock().peaks.insert(tenant.name.clone(), css.peak());
@@ -160,6 +166,19 @@ impl Checks {
             None => format!("memory.max and io.max, compared {} times", seen.compared),
         };
         Invariant::new("no limit is exceeded", tested, detail)
+    }
+
+    /// What groups were charged is still there when they are gone: at the root.
+    pub(crate) fn usages(&self, root: Duration) -> Invariant {
+        let seen = self.seen.lock();
+        let sum: Duration = seen.usages.values().sum();
+        let tested = (!seen.usages.is_empty()).then_some(root >= sum);
+        let detail = format!(
+            "{:.2} s at the root, {:.2} s were seen in groups",
+            root.as_secs_f64(),
+            sum.as_secs_f64()
+        );
+        Invariant::new("CPU time is kept when groups go", tested, detail)
     }
 
     /// Every group that was to be noticed was, once.

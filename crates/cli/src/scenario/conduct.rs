@@ -338,6 +338,8 @@ fn audit(world: &World, checks: &Checks, outcome: &Outcome) -> Result<Vec<Invari
         bound.then_some(zero),
         format!("{left} bytes left when all have gone"),
     ));
+    let cpu = world.cpu.root().context("the cpu controller is gone")?;
+    invariants.push(checks.usages(cpu.usage()));
     let stats = world.io.root().context("the io controller is gone")?.stats(&world.disk);
     let sum = |figure: fn(&super::outcome::TenantOutcome) -> u64| -> u64 {
         outcome.tenants.iter().map(figure).sum()

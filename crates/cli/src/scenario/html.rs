@@ -31,10 +31,11 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
     write(
         &mut page,
         format_args!(
-            "<p class=\"claim\">{:.0} seconds on {} CPUs, {}; the file is read and written {}; seed {}.{}</p>\n",
+            "<p class=\"claim\">{:.0} seconds on {} CPUs, {}, of which others had {} %; the file is read and written {}; seed {}.{}</p>\n",
             outcome.seconds,
             machine.cpus,
             escaped(&machine.kernel),
+            figure(machine.elsewhere, 1),
             if machine.is_direct { "past the page cache" } else { "through the page cache" },
             outcome.seed,
             if machine.is_debug_build {

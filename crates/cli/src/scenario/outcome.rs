@@ -42,6 +42,9 @@ pub(crate) struct Outcome {
 pub(crate) struct Machine {
     pub(crate) cpus: usize,
     pub(crate) kernel: String,
+    /// Of the machine's CPU time, what other processes had, and what it was not given itself, in percent.
+    pub(crate) elsewhere: Option<f64>,
+    /// Whether the file is read and written past the page cache.
     pub(crate) is_direct: bool,
     /// What is wrong with it as a place to measure: a build without optimization.
     pub(crate) is_debug_build: bool,
@@ -190,7 +193,7 @@ impl Outcome {
             version: 1,
             title: scenario.title.clone(),
             about: scenario.about.clone(),
-            machine: Machine::this(world),
+            machine: Machine::this(world, samples),
             seed: scenario.seed,
             seconds: acts.last().map_or(0.0, |act| act.to.as_secs_f64()),
             is_interrupted,
@@ -327,7 +330,7 @@ impl Lookups {
 }
 
 impl Machine {
-    fn this(world: &World) -> Self {
+    fn this(world: &World, samples: &[Sample]) -> Self {
         let name = rustix::system::uname();
         Self {
             cpus: world.cpus,
@@ -336,10 +339,19 @@ impl Machine {
                 name.sysname().to_string_lossy(),
                 name.release().to_string_lossy()
             ),
+            elsewhere: elsewhere(world, samples),
             is_direct: world.drive.is_direct(),
             is_debug_build: cfg!(debug_assertions),
         }
     }
+}
+
+/// What others had of the machine meanwhile, in percent.
+fn elsewhere(world: &World, samples: &[Sample]) -> Option<f64> {
+    let (first, last) = samples.first().zip(samples.last())?;
+    let all = world.cpus as f64 * (last.at - first.at).as_secs_f64();
+    let others = last.others?.saturating_sub(first.others?).as_secs_f64();
+    (all > 0.0).then(|| others / all * 100.0)
 }
 
 impl Series {

@@ -57,6 +57,15 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         text += &rebinds;
         text += "\n";
     }
+    if let Some(elsewhere) = outcome.machine.elsewhere {
+        let machine = &outcome.machine;
+        writeln!(
+            text,
+            "\n{} CPUs, {}; others had {elsewhere:.1} % of the CPU time.",
+            machine.cpus, machine.kernel
+        )
+        .expect("writing to a string cannot fail");
+    }
     text += "\n";
     for invariant in &outcome.invariants {
         let verdict = match invariant.verdict {
