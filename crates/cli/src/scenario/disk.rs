@@ -32,23 +32,22 @@ pub(crate) async fn operate<R: Send + 'static>(
         Way::Read => Op::read(bytes),
         Way::Write => Op::write(bytes),
     };
-    let permit = match world.asks.is_raised() {
-        true => Some(member.stream.acquire_owned(op.at(offset)).await?),
-        false => None,
-    };
-    // What is granted is charged, whatever becomes of it.
-    let book = match (&permit, way) {
-        (None, _) => &tenant.tally.unasked,
-        (Some(_), Way::Read) => &tenant.tally.read,
-        (Some(_), Way::Write) => &tenant.tally.written,
-    };
-    book.add(bytes);
-    let (world, tenant) = (Arc::clone(world), Arc::clone(tenant));
+    let (world, tenant, stream) = (Arc::clone(world), Arc::clone(tenant), member.stream.clone());
+    // It waits there as well, and not in the job: whoever has a place in flight uses it at once, and gives it back at
+    // once, however long the job itself waits for a CPU.
     let done = spawn_blocking(move || {
-        let result = timed(&tenant, || work(&world));
-        // Now, and not when the job runs again: its place in flight is somebody else's.
-        drop(permit);
-        result
+        let permit = match world.asks.is_raised() {
+            true => Some(stream.acquire_blocking(op.at(offset))?),
+            false => None,
+        };
+        // What is granted is charged, whatever becomes of it.
+        let book = match (&permit, way) {
+            (None, _) => &tenant.tally.unasked,
+            (Some(_), Way::Read) => &tenant.tally.read,
+            (Some(_), Way::Write) => &tenant.tally.written,
+        };
+        book.add(bytes);
+        timed(&tenant, || work(&world))
     });
     done.await?
 }
