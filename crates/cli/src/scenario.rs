@@ -5,7 +5,8 @@
 
 use std::{env, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use tempfile::TempDir;
 
 use crate::{
     options::{Compare, StageOptions},
@@ -35,6 +36,7 @@ mod sorting;
 mod backup;
 mod disk;
 mod deeds;
+mod belongings;
 mod checks;
 mod sampler;
 mod score;
@@ -53,14 +55,16 @@ mod files;
 pub(crate) fn run(name: &str, options: &StageOptions) -> Result<Exit> {
     let scenario = load(name)?;
     let report = files::Directory::make(&options.out)?;
+    let parent = options.dir.clone().unwrap_or_else(env::temp_dir);
+    let directory = temporary(&parent)?;
     let (sender, events) = crossbeam_channel::unbounded();
-    let stop = signal::watch(sender, None)?;
+    let stop = signal::watch(sender, Some(directory.path().to_owned()))?;
     let mut output = Output::stdout();
     output.line(format_args!("{}\n{}\n", scenario.title, scenario.about.trim_end()));
     let settings = Settings {
         plain: options.plain,
         port: options.port,
-        dir: options.dir.clone().unwrap_or_else(env::temp_dir),
+        dir: directory.path().to_owned(),
         seed: options.seed,
         hurry: options.hurry,
         arrivals: options.arrivals.clone(),
@@ -90,6 +94,14 @@ pub(crate) fn run(name: &str, options: &StageOptions) -> Result<Exit> {
         1 => bail!("1 invariant is broken"),
         broken => bail!("{broken} invariants are broken"),
     }
+}
+
+/// Makes a directory for what is not kept.
+fn temporary(parent: &Path) -> Result<TempDir> {
+    let directory = tempfile::Builder::new().prefix("fief-").tempdir_in(parent);
+    directory.map_err(|error| {
+        anyhow!("cannot make a directory: {error}; choose another place with --dir")
+    })
 }
 
 /// Finds a scenario: a shipped one by its name, any other by its path.

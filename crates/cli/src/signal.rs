@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks the soak to end, the second ends the process.
+//! Ctrl-C: the first asks what runs to end, the second ends the process.
 
 use std::{
     fs, io,

@@ -84,6 +84,15 @@ fn run(text: &str, args: &[&str], directory: &Path) -> Output {
     command.args(args).output().expect("the binary starts")
 }
 
+/// What is in a directory, in order.
+fn left(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).expect("the directory can be read");
+    let names = names.map(|file| file.expect("it can be read").file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -118,9 +127,7 @@ fn a_scenario_runs_to_its_end_and_its_report_says_so() {
     let page = fs::read_to_string(report.join("report.html")).unwrap();
     assert!(page.contains("<svg") && !page.contains("http://www.example"), "plots are in the page");
     assert!(!page.contains("<script") && !page.contains("<link"), "it needs nothing else");
-    let left: Vec<_> =
-        fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "only the scenario and the report: {left:?}");
+    assert_eq!(left(directory.path()), ["report", "small.toml"]);
 }
 
 #[test]
@@ -165,6 +172,24 @@ fn what_is_refused_while_it_runs_is_told_and_no_report_is_written() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("io.max") && error.contains("fast"), "{error}");
     assert_eq!(fs::read_dir(directory.path().join("report")).unwrap().count(), 0);
+    assert_eq!(left(directory.path()), ["report", "small.toml"]);
+}
+
+#[test]
+fn a_rebind_that_is_refused_is_a_broken_invariant_and_the_report_says_why() {
+    let directory = directory();
+    // Of the two, one is there already.
+    let alone = "rebind = { controllers = [\"cpu\"], to = \"by-plan\" }\n[[act.do]]\nrebind = { controllers = [\"io\", \"cpu\"]";
+    let text_of = SMALL.replace("rebind = { controllers = [\"cpu\", \"io\"]", alone);
+    let output = run(&text_of, &["--out", "report"], directory.path());
+    let (said, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}\n{error}");
+    assert!(said.contains("BROKEN  no rebind is refused: 1 of 2"), "{said}");
+    assert!(error.contains("1 invariant is broken"), "{error}");
+    let json = fs::read(directory.path().join("report/report.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let verdicts = json["invariants"].as_array().unwrap();
+    assert!(verdicts.iter().any(|one| one["verdict"] == "broken"), "{verdicts:?}");
 }
 
 #[test]

@@ -22,6 +22,13 @@ pub(crate) struct Checks {
 #[derive(Debug, Default)]
 struct Seen {
     rebinds: Vec<Duration>,
+    /// Why a rebind was refused.
+    refused: Vec<String>,
+    /// Groups that were looked at before controllers moved and after, and what was not the same.
+    carried: u64,
+    changed: Vec<String>,
+    /// Groups of which a notice must come.
+    awaited: Vec<CgroupId>,
     noticed: Vec<CgroupId>,
     /// When a limit was last written.
     written: Option<Instant>,
@@ -87,6 +94,23 @@ impl Checks {
         self.seen.lock().rebinds.extend_from_slice(took);
     }
 
+    /// A rebind was refused.
+    pub(crate) fn refused(&self, why: String) {
+        self.seen.lock().refused.push(why);
+    }
+
+    /// So many groups were looked at before controllers moved and after; these were not the same.
+    pub(crate) fn carried(&self, groups: usize, changed: Vec<String>) {
+        let mut seen = self.seen.lock();
+        seen.carried += groups as u64;
+        seen.changed.extend(changed);
+    }
+
+    /// A notice of each of these has to come.
+    pub(crate) fn awaits(&self, groups: &[Cgroup]) {
+        self.seen.lock().awaited.extend(groups.iter().map(Cgroup::id));
+    }
+
     /// A notice was accepted.
     pub(crate) fn noticed(&self, group: &Cgroup) {
         self.seen.lock().noticed.push(group.id());
@@ -149,10 +173,9 @@ impl Checks {
             let time = (now - flow.from).as_secs_f64() + 0.2;
             let most = time * rate as f64 + 4.0 * MIB;
             seen.compared += 1;
-            if (bytes - flow.bytes) as f64 > most {
-                let name = &tenant.name;
-                seen.over
-                    .push(format!("{name} has read {} bytes in {time:.2} s", bytes - flow.bytes));
+            let read = bytes.saturating_sub(flow.bytes);
+            if read as f64 > most {
+                seen.over.push(format!("{} has read {read} bytes in {time:.2} s", tenant.name));
             }
         }
     }
@@ -181,14 +204,78 @@ impl Checks {
         Invariant::new("CPU time is kept when groups go", tested, detail)
     }
 
-    /// Every group that was to be noticed was, once.
+    /// Controllers go where they are told to go.
+    pub(crate) fn moves(&self) -> Invariant {
+        let seen = self.seen.lock();
+        let (count, refused) = (seen.rebinds.len(), &seen.refused);
+        let tested = (count + refused.len() > 0).then_some(refused.is_empty());
+        let detail = match refused.first() {
+            Some(first) => format!("{} of {}: {first}", refused.len(), count + refused.len()),
+            None => format!("{count} rebinds"),
+        };
+        Invariant::new("no rebind is refused", tested, detail)
+    }
+
+    /// What belongs to a group goes along when its controller moves.
+    pub(crate) fn carries(&self) -> Invariant {
+        let seen = self.seen.lock();
+        let tested = (seen.carried > 0).then_some(seen.changed.is_empty());
+        let detail = match seen.changed.first() {
+            Some(first) => format!("{} changed, at first: {first}", seen.changed.len()),
+            None => format!("{} looked at under the old paths and the new ones", seen.carried),
+        };
+        Invariant::new("ids, limits and usage move along", tested, detail)
+    }
+
+    /// Every group that was to be noticed was, and none twice.
     pub(crate) fn notices(&self) -> Invariant {
         let seen = self.seen.lock();
         let mut ids = seen.noticed.clone();
         ids.sort_unstable();
         ids.dedup();
-        let count = seen.noticed.len();
-        let tested = (count > 0).then_some(ids.len() == count);
-        Invariant::new("notices come once for each group", tested, format!("{count} notices"))
+        let twice = seen.noticed.len() - ids.len();
+        let missing = seen.awaited.iter().filter(|id| ids.binary_search(id).is_err()).count();
+        let tested = (!seen.awaited.is_empty()).then_some(twice == 0 && missing == 0);
+        let detail = format!("{} came, {missing} did not, {twice} came again", ids.len());
+        Invariant::new("notices come once for each group", tested, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fief_core::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_notice_that_does_not_come_and_one_that_comes_twice_are_seen() {
+        let tree = Registry::new().create_hierarchy("tree").unwrap();
+        let groups = ["one", "two"].map(|name| tree.root().create_child(name).unwrap());
+        let checks = Checks::default();
+        assert_eq!(checks.notices().verdict, Verdict::NotTested);
+        checks.awaits(&groups);
+        checks.noticed(&groups[0]);
+        assert_eq!(checks.notices().verdict, Verdict::Broken);
+        checks.noticed(&groups[1]);
+        assert_eq!(checks.notices().verdict, Verdict::Held);
+        checks.noticed(&groups[1]);
+        let broken = checks.notices();
+        assert_eq!(broken.verdict, Verdict::Broken);
+        assert_eq!(broken.detail, "2 came, 0 did not, 1 came again");
+    }
+
+    #[test]
+    fn what_was_refused_or_changed_by_a_rebind_is_told() {
+        let checks = Checks::default();
+        let verdicts = || [checks.moves().verdict, checks.carries().verdict];
+        assert_eq!(verdicts(), [Verdict::NotTested; 2]);
+        checks.rebound(&[Duration::from_micros(70)]);
+        checks.carried(3, Vec::new());
+        assert_eq!(verdicts(), [Verdict::Held; 2]);
+        checks.refused("it is frozen".to_owned());
+        checks.carried(3, vec!["/gold/cpu.weight".to_owned()]);
+        assert_eq!(verdicts(), [Verdict::Broken; 2]);
+        assert_eq!(checks.moves().detail, "1 of 2: it is frozen");
+        assert!(checks.carries().detail.contains("/gold/cpu.weight"));
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use fief_core::{AnyController, Cgroup, MemberPolicy, RebindOptions, Removal};
 
 use super::{
+    belongings,
     checks::Checks,
     config::{Deed, Policy, Rebind, Remove, Shift},
     tenant::Tenant,
@@ -130,36 +131,48 @@ fn rebind(world: &Arc<World>, checks: &Checks, order: &Rebind) -> Result<String>
     };
     let (times, half) = (*order.times.get_ref(), order.every / 2);
     let windows = &checks.windows;
+    let before = belongings::of(world, from, order);
     let mut took = Vec::new();
+    let mut refused = None;
     let is_over = Flag::default();
     thread::scope(|scope| {
         let prober = scope.spawn(|| probe(world, windows, &is_over));
-        let moved = (0..times).try_for_each(|number| -> Result<()> {
-            if world.has_failed() || world.is_ending.is_raised() {
-                return Ok(());
+        for number in 0..times {
+            if refused.is_some() || world.has_failed() || world.is_ending.is_raised() {
+                break;
             }
             let (here, there) = if number % 2 == 0 { (from, to) } else { (to, from) };
             let begun = Instant::now();
             windows.within(Kind::Rebind, || {
-                let done = go(world, &controllers, (here, there), policy);
+                match go(world, &controllers, (here, there), policy) {
+                    Ok(time) => took.push(time),
+                    Err(error) => refused = Some(format!("{error:#}")),
+                }
                 thread::sleep(half.saturating_sub(begun.elapsed()));
-                done.map(|time| took.push(time))
-            })?;
+            });
             windows.within(Kind::Quiet, || thread::sleep(half));
-            Ok(())
-        });
+        }
         is_over.raise();
-        prober.join().map_err(|_| anyhow!("the thread that looks up has panicked"))??;
-        moved
+        prober.join().map_err(|_| anyhow!("the thread that looks up has panicked"))?
     })?;
     took.sort_unstable();
     checks.rebound(&took);
-    let middle = took.get(took.len() / 2).copied().unwrap_or_default();
     let names: Vec<&str> = controllers.iter().map(|controller| controller.name()).collect();
+    let (names, to_name) = (names.join(" "), order.to.get_ref());
+    if let Some(why) = refused {
+        let said =
+            format!("{names} REFUSED to move to {to_name} after {} times: {why}", took.len());
+        checks.refused(why);
+        return Ok(said);
+    }
+    // One that was ended early may be where it was.
+    if world.tree_of(first.name()) == Some(to) {
+        let after = belongings::of(world, to, order);
+        checks.carried(before.len(), belongings::changes(&before, &after));
+    }
+    let middle = took.get(took.len() / 2).copied().unwrap_or_default();
     Ok(format!(
-        "{} rebound to {}, {} times, {middle:.1?} each; none was refused",
-        names.join(" "),
-        order.to.get_ref(),
+        "{names} rebound to {to_name}, {} times, {middle:.1?} each; none was refused",
         took.len(),
     ))
 }
@@ -211,11 +224,12 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
     let start = Instant::now();
     checks.leaves(world, tenant);
     let receivers: Vec<_> = world.trees.iter().map(|tree| tree.notices()).collect();
-    if order.policy == Policy::Notice {
-        groups.iter().try_for_each(|group| group.set_notify_on_release(true))?;
-    }
     tenant.is_removed.raise();
     tenant.is_running.lower();
+    if order.policy == Policy::Notice {
+        checks.awaits(&groups);
+        groups.iter().try_for_each(|group| group.set_notify_on_release(true))?;
+    }
     let mut killed = 0;
     for group in &groups {
         killed += group.kill()?;
@@ -223,10 +237,7 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
     tenant.dismiss();
     let until = start + PATIENCE;
     if order.policy == Policy::Detach {
-        while groups.iter().any(Cgroup::is_populated) {
-            ensure!(Instant::now() < until, "members of {name} did not leave in {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_empty(&groups, until)?;
         let removed = detach(world, &groups)?;
         return Ok(format!(
             "{name} removed at once: {killed} members killed, {removed} groups gone, {:.1?}",
@@ -239,7 +250,7 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
             let Ok(notice) = receiver.recv_timeout(left) else {
                 let why = group.remove(Removal::Strict).map_err(|error| error.to_string());
                 let why = why.err().unwrap_or_else(|| "though it could be removed".to_owned());
-                return Err(anyhow!("no notice for {} in {PATIENCE:?}: {why}", group.path()));
+                return Ok(format!("NO NOTICE of {} in {PATIENCE:?}: {why}", group.path()));
             };
             let Some(released) = notice.accept() else { continue };
             checks.noticed(&released);
@@ -254,6 +265,24 @@ fn remove(world: &Arc<World>, checks: &Checks, order: &Remove) -> Result<String>
         "{name} removed by notice: {killed} members killed, nothing left, {:.1?}",
         start.elapsed()
     ))
+}
+
+/// Waits until neither groups nor those below them have members.
+///
+/// # Errors
+///
+/// Names a group that has some at that time.
+pub(crate) fn wait_empty(groups: &[Cgroup], until: Instant) -> Result<()> {
+    for group in groups {
+        let changes = group.watch()?;
+        while group.is_populated() {
+            let left = until.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), "{} still has members", group.path());
+            // Whatever came is looked at anew; nothing came is found out above.
+            changes.recv_timeout(left).ok();
+        }
+    }
+    Ok(())
 }
 
 /// Removes groups and all below them, in all trees at once.

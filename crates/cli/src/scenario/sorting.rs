@@ -84,7 +84,7 @@ async fn spill(desk: &Desk, buffer: Vec<Expensive>) -> Result<Run> {
     let buffer = in_order(buffer, &mut turn).await;
     let (entries, size) = (buffer.len(), bytes(buffer.len()));
     let write = move |world: &World| {
-        let mut spool = Spool::begin(world.directory.path())?;
+        let mut spool = Spool::begin(&world.directory)?;
         buffer.iter().try_for_each(|entry| spool.write(&entry.to_bytes()))?;
         spool.finish()
     };

@@ -1,16 +1,15 @@
 //! What everybody in a scenario shares: trees, controllers, workers, data and the file.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use fief_core::{AnyController, Cgroup, Controller, Hierarchy, Registry, Removal};
 use fief_cpu::{Cpu, Pool};
 use fief_io::{Device, Io};
 use fief_memory::Memory;
-use tempfile::TempDir;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{
@@ -43,7 +42,8 @@ pub(crate) struct World {
     pub(crate) queries: Vec<(Query, Answer)>,
     pub(crate) sorts: Vec<(Query, Answer)>,
     pub(crate) drive: Drive,
-    pub(crate) directory: TempDir,
+    /// Where files are put for a while.
+    pub(crate) directory: PathBuf,
     pub(crate) tenants: Vec<Arc<Tenant>>,
     pub(crate) cpus: usize,
     /// Whether jobs run in groups, and not as tasks of the runtime.
@@ -62,7 +62,7 @@ pub(crate) struct Input {
     pub(crate) data: Lineitem,
     pub(crate) queries: Vec<(Query, Answer)>,
     pub(crate) drive: Drive,
-    pub(crate) directory: TempDir,
+    pub(crate) directory: PathBuf,
 }
 
 impl Input {
@@ -71,12 +71,9 @@ impl Input {
     /// # Errors
     ///
     /// Names the directory where nothing can be written.
-    pub(crate) fn make(scenario: &Scenario, parent: &Path, stop: &Flag) -> Result<Option<Self>> {
-        let directory = tempfile::Builder::new().prefix("fief-").tempdir_in(parent);
-        let directory = directory.map_err(|error| {
-            anyhow!("cannot make a directory: {error}; choose another place with --dir")
-        })?;
-        let drive = Drive::make(directory.path())?;
+    pub(crate) fn make(scenario: &Scenario, directory: &Path, stop: &Flag) -> Result<Option<Self>> {
+        let drive = Drive::make(directory)?;
+        let directory = directory.to_owned();
         let data = Lineitem::generate(*scenario.data.scale.get_ref(), stop);
         let Some(data) = data else { return Ok(None) };
         let Some(queries) = Query::with_answers(&data, stop) else { return Ok(None) };
