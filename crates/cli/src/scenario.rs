@@ -39,6 +39,7 @@ mod deeds;
 mod belongings;
 mod checks;
 mod sampler;
+mod machine;
 mod score;
 mod outcome;
 mod show;
@@ -53,7 +54,8 @@ mod files;
 ///
 /// When it cannot run, and when something does not hold that has to.
 pub(crate) fn run(name: &str, options: &StageOptions) -> Result<Exit> {
-    let scenario = load(name)?;
+    let mut scenario = load(name)?;
+    scenario.seed = options.seed.unwrap_or(scenario.seed);
     let report = files::Directory::make(&options.out)?;
     let parent = options.dir.clone().unwrap_or_else(env::temp_dir);
     let directory = temporary(&parent)?;
@@ -65,7 +67,6 @@ pub(crate) fn run(name: &str, options: &StageOptions) -> Result<Exit> {
         plain: options.plain,
         port: options.port,
         dir: directory.path().to_owned(),
-        seed: options.seed,
         hurry: options.hurry,
         arrivals: options.arrivals.clone(),
     };

@@ -35,7 +35,6 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     /// For what is not kept.
     pub(crate) dir: PathBuf,
-    pub(crate) seed: Option<u64>,
     /// How much shorter acts are.
     pub(crate) hurry: f64,
     /// In place of a scenario's own arrivals.
@@ -92,10 +91,9 @@ pub(crate) fn run(
 
 /// Reads every trace before anything begins.
 fn arrivals(scenario: &Scenario, settings: &Settings) -> Result<Vec<Option<Arrivals>>> {
-    let seed = settings.seed.unwrap_or(scenario.seed);
     let of = |requests: &Requests| -> Result<Arrivals> {
         if let Some(rate) = &requests.rate {
-            return Ok(Arrivals::random(*rate.get_ref(), seed));
+            return Ok(Arrivals::random(*rate.get_ref(), scenario.seed));
         }
         let own = requests.arrivals.as_ref().map(|path| path.get_ref().clone());
         let path = settings.arrivals.clone().or(own).context("there are no arrivals")?;
@@ -117,7 +115,6 @@ fn play(
     output: &mut Output,
 ) -> Result<Outcome> {
     let checks = Checks::default();
-    let seed = settings.seed.unwrap_or(scenario.seed);
     let mut show = Show::begin(scenario, (settings.plain, settings.hurry), output);
     let mut samples = vec![Sample::take(world, &checks)];
     let (mut acts, mut crew) = (Vec::new(), Crew::new());
@@ -129,7 +126,7 @@ fn play(
             let tenant = &world.tenants[index];
             if !tenant.is_running.is_raised() {
                 let arrivals = arrivals.get_mut(index).and_then(Option::take);
-                start(world, tenant, (seed, settings.port), arrivals, &mut crew)?;
+                start(world, tenant, (scenario.seed, settings.port), arrivals, &mut crew)?;
             }
         }
         let mut times = ActTimes {

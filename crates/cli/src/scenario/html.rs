@@ -31,11 +31,13 @@ pub(crate) fn page(outcome: &Outcome, plots: &[Plot]) -> String {
     write(
         &mut page,
         format_args!(
-            "<p class=\"claim\">{:.0} seconds on {} CPUs, {}, of which others had {} %; the file is read and written {}; seed {}.{}</p>\n",
+            "<p class=\"claim\"><code>{}</code>: {:.0} seconds on {} CPUs ({}), {}; {}; the file is read and written {}; seed {}.{}</p>\n",
+            escaped(&machine.command),
             outcome.seconds,
             machine.cpus,
+            escaped(machine.processor.as_deref().unwrap_or("unknown")),
             escaped(&machine.kernel),
-            figure(machine.elsewhere, 1),
+            machine.others().unwrap_or_else(|| "what others had is unknown".to_owned()),
             if machine.is_direct { "past the page cache" } else { "through the page cache" },
             outcome.seed,
             if machine.is_debug_build {

@@ -8,6 +8,7 @@ use super::{
     checks::{Checks, Invariant},
     conduct::ActTimes,
     config::Scenario,
+    machine::Machine,
     sampler::Sample,
     score::{self, Spread},
     tenant::{Tenant, Work},
@@ -35,19 +36,6 @@ pub(crate) struct Outcome {
     pub(crate) invariants: Vec<Invariant>,
     /// How everybody did, ten times a second.
     pub(crate) series: Series,
-}
-
-/// Where it ran.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) cpus: usize,
-    pub(crate) kernel: String,
-    /// Of the machine's CPU time, what other processes had, and what it was not given itself, in percent.
-    pub(crate) elsewhere: Option<f64>,
-    /// Whether the file is read and written past the page cache.
-    pub(crate) is_direct: bool,
-    /// What is wrong with it as a place to measure: a build without optimization.
-    pub(crate) is_debug_build: bool,
 }
 
 /// An act.
@@ -327,31 +315,6 @@ impl Lookups {
         let Summary { windows, timed, p50, p99, .. } = *summary;
         Self { windows, timed, p50, p99 }
     }
-}
-
-impl Machine {
-    fn this(world: &World, samples: &[Sample]) -> Self {
-        let name = rustix::system::uname();
-        Self {
-            cpus: world.cpus,
-            kernel: format!(
-                "{} {}",
-                name.sysname().to_string_lossy(),
-                name.release().to_string_lossy()
-            ),
-            elsewhere: elsewhere(world, samples),
-            is_direct: world.drive.is_direct(),
-            is_debug_build: cfg!(debug_assertions),
-        }
-    }
-}
-
-/// What others had of the machine meanwhile, in percent.
-fn elsewhere(world: &World, samples: &[Sample]) -> Option<f64> {
-    let (first, last) = samples.first().zip(samples.last())?;
-    let all = world.cpus as f64 * (last.at - first.at).as_secs_f64();
-    let others = last.others?.saturating_sub(first.others?).as_secs_f64();
-    (all > 0.0).then(|| others / all * 100.0)
 }
 
 impl Series {

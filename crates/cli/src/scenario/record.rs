@@ -67,6 +67,13 @@ impl Record {
         inner.windows.get(first..last.min(inner.windows.len())).unwrap_or_default().to_vec()
     }
 
+    /// The p50 and p99 of what the requests of the last act took so far; `None` before any was answered.
+    pub(crate) fn latest(&self) -> Option<[Duration; 2]> {
+        let inner = self.0.lock();
+        let (_, all) = inner.acts.last().filter(|(_, all)| !all.is_empty())?;
+        Some([0.5, 0.99].map(|quantile| Duration::from_micros(all.value_at_quantile(quantile))))
+    }
+
     /// What the requests of an act took, in microseconds.
     pub(crate) fn latencies(&self, act: usize) -> Option<Histogram<u64>> {
         self.0.lock().acts.get(act).map(|(_, histogram)| histogram.clone())
@@ -111,6 +118,8 @@ mod tests {
         assert_eq!((windows[2].good, windows[2].micros), (1, 5_000));
         let counts = [0, 1].map(|act| record.latencies(act).map(|act| act.len()));
         assert_eq!(counts, [Some(1), Some(1)]);
+        let latest = record.latest().unwrap().map(|took| took.as_millis());
+        assert_eq!(latest, [5, 5]);
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! How everybody does, ten times a second.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use fief_core::Limit;
 
-use super::{checks::Checks, member::process_time, tenant::Tenant, world::World};
+use super::{
+    checks::Checks,
+    machine::{Busy, load},
+    member::process_time,
+    tenant::Tenant,
+    world::World,
+};
 
 /// One look at everybody.
 #[derive(Clone, Debug)]
@@ -14,6 +20,10 @@ pub(crate) struct Sample {
     pub(crate) process: Duration,
     /// CPU time that others had, on the whole machine, if that can be told.
     pub(crate) others: Option<Duration>,
+    /// CPU time that the machine itself was not given.
+    pub(crate) stolen: Option<Duration>,
+    /// How many threads ran or wanted to, on the whole machine, in the last minute.
+    pub(crate) load: Option<f64>,
     pub(crate) tenants: Vec<Figures>,
 }
 
@@ -39,8 +49,15 @@ impl Sample {
             Figures::of(world, tenant)
         });
         let tenants = tenants.collect();
-        let others = busy().map(|busy| busy.saturating_sub(process));
-        Self { at: world.now(), process, others, tenants }
+        let busy = Busy::now();
+        Self {
+            at: world.now(),
+            process,
+            others: busy.map(|busy| busy.all.saturating_sub(process)),
+            stolen: busy.map(|busy| busy.stolen),
+            load: load(),
+            tenants,
+        }
     }
 }
 
@@ -59,29 +76,5 @@ impl Figures {
             memory: css.map(|css| css.current()),
             max,
         }
-    }
-}
-
-/// CPU time of all processes, and what the machine itself was not given, since it started.
-fn busy() -> Option<Duration> {
-    /// In a second: what the kernel shows is in these, on every machine.
-    const TICKS: u64 = 100;
-    let text = fs::read_to_string("/proc/stat").ok()?;
-    let line = text.lines().next()?.strip_prefix("cpu ")?;
-    let mut numbers = line.split_whitespace().map_while(|word| word.parse::<u64>().ok());
-    let [user, nice, system, _idle, _iowait, irq, softirq, steal] =
-        [(); 8].map(|()| numbers.next());
-    let sum = user? + nice? + system? + irq? + softirq? + steal?;
-    Some(Duration::from_millis(sum * (1000 / TICKS)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn the_machine_has_been_busy() {
-        assert!(busy().unwrap() > Duration::ZERO);
     }
 }

@@ -127,6 +127,8 @@ mod tests {
             at: Duration::from_secs(at),
             process: Duration::from_secs(process),
             others: Some(Duration::from_secs(others)),
+            stolen: None,
+            load: None,
             tenants: cpu
                 .map(|cpu| Figures { cpu: Duration::from_secs(cpu), ..Figures::default() })
                 .to_vec(),

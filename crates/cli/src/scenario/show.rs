@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
+use fief_core::PressureStats;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
     config::{Act, Scenario},
     outcome::MIB,
     sampler::Sample,
-    score,
-    tenant::{Tenant, Work},
+    tenant::Tenant,
     world::World,
 };
 use crate::output::Output;
@@ -37,6 +37,10 @@ struct Live {
     tenants: Vec<ProgressBar>,
 }
 
+/// What the columns are that cannot say it themselves.
+const LEGEND: &str = "p50/p99: of requests in this act. Stalled: how much of the last ten seconds\n\
+                      somebody waited for CPU / disk / memory; - is where it is not controlled.";
+
 /// Looks between two plain lines.
 const PLAIN: u64 = 20;
 
@@ -52,7 +56,7 @@ impl Show {
         let is_live = !plain && io::stdout().is_terminal();
         let live = is_live.then(|| Live::new(scenario));
         if live.is_none() {
-            output.line(format_args!("{:>7}  {}", "time", header()));
+            output.line(format_args!("{LEGEND}\n\n{:>7}  {}", "time", header()));
         }
         Self { live, acts: scenario.acts.len(), hurry, looks: 0 }
     }
@@ -88,7 +92,7 @@ impl Show {
         let (Some(last), true) = (samples.last(), is_due) else { return };
         let first = samples.get(samples.len().saturating_sub(OVER + 1)).unwrap_or(last);
         let lines = world.tenants.iter().enumerate();
-        let lines = lines.map(|(index, tenant)| line(tenant, index, first, last));
+        let lines = lines.map(|(index, tenant)| line(world, tenant, (index, first, last)));
         match &self.live {
             Some(live) => {
                 live.act.inc(100);
@@ -132,31 +136,51 @@ impl Live {
 
 fn header() -> String {
     format!(
-        "{:10} {:>15} {:>8} {:>6} {:>9} {:>14}",
-        "tenant", "a second", "mean ms", "CPUs", "disk MB/s", "memory MiB"
+        "{:10} {:>13} {:>11} {:>4} {:>5} {:>11} {:>11}",
+        "tenant", "a second", "p50/p99 ms", "CPUs", "MB/s", "memory MiB", "stalled %"
     )
 }
 
 /// How a tenant does, between two looks.
-fn line(tenant: &Tenant, index: usize, first: &Sample, last: &Sample) -> String {
+fn line(world: &World, tenant: &Tenant, (index, first, last): (usize, &Sample, &Sample)) -> String {
     let time = (last.at - first.at).as_secs_f64().max(1e-3);
     let (from, to) = (first.tenants[index], last.tenants[index]);
     let operations = (to.operations - from.operations) as f64 / time;
-    let latency = match tenant.work {
-        Work::Requests(_) => score::mean_latency(&tenant.record.windows(first.at, last.at)),
-        _ => None,
-    };
-    let latency = latency.map_or(String::new(), |mean| format!("{:.2}", mean.as_secs_f64() * 1e3));
+    let latency = tenant.record.latest().map(|both| both.map(short).join("/"));
+    let latency = latency.unwrap_or_default();
     let memory = match (to.memory, to.max) {
         (None, _) => String::new(),
         (Some(now), None) => format!("{:.1}", now as f64 / MIB),
-        (Some(now), Some(max)) => format!("{:.1} / {:.1}", now as f64 / MIB, max as f64 / MIB),
+        (Some(now), Some(max)) => format!("{:.1}/{:.1}", now as f64 / MIB, max as f64 / MIB),
     };
+    let stalled = stalled(world, tenant).map_or(String::new(), |all| all.join("/"));
     format!(
-        "{:10} {:>15} {latency:>8} {:>6.2} {:>9.0} {memory:>14}",
+        "{:10} {:>13} {latency:>11} {:>4.2} {:>5.0} {memory:>11} {stalled:>11}",
         tenant.name,
         format!("{operations:.0} {}", tenant.unit()),
         (to.cpu.saturating_sub(from.cpu)).as_secs_f64() / time,
         (to.bytes - from.bytes) as f64 / time / 1e6,
     )
+}
+
+/// A time in milliseconds, with as many digits as matter.
+fn short(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1e3;
+    match millis {
+        ..10.0 => format!("{millis:.2}"),
+        ..100.0 => format!("{millis:.1}"),
+        _ => format!("{millis:.0}"),
+    }
+}
+
+/// How much of the last ten seconds somebody waited for cpu, io and memory; `None` while all go uncontrolled.
+fn stalled(world: &World, tenant: &Tenant) -> Option<[String; 3]> {
+    let place = |controller| world.group_of(tenant, controller);
+    let cpu = place("cpu").and_then(|group| world.cpu.css(&group)).map(|css| css.pressure());
+    let io = place("io").and_then(|group| world.io.css(&group)).map(|css| css.pressure());
+    let memory = place("memory").and_then(|group| world.memory.css(&group));
+    let all = [cpu, io, memory.map(|css| css.pressure())];
+    let of = |pressure: PressureStats| format!("{:.0}", f64::from(pressure.some.avg10));
+    let is_any = all.iter().any(Option::is_some);
+    is_any.then(|| all.map(|pressure| pressure.map_or("-".to_owned(), of)))
 }

@@ -20,7 +20,7 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         writeln!(text, "{latencies}\n").expect("writing to a string cannot fail");
     }
     text += "What everybody had. Work kept: of the CPU time that requests left, how much\n\
-             the others had.\n\n";
+             the others had; a limit like cpu.max leaves the rest idle, as it should.\n\n";
     writeln!(text, "{}", had(&outcome.acts)).expect("writing to a string cannot fail");
     let sorts = outcome.tenants.iter().filter(|one| one.spills + one.waits + one.victims > 0);
     for tenant in sorts {
@@ -57,14 +57,10 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         text += &rebinds;
         text += "\n";
     }
-    if let Some(elsewhere) = outcome.machine.elsewhere {
+    if let Some(others) = outcome.machine.others() {
         let machine = &outcome.machine;
-        writeln!(
-            text,
-            "\n{} CPUs, {}; others had {elsewhere:.1} % of the CPU time.",
-            machine.cpus, machine.kernel
-        )
-        .expect("writing to a string cannot fail");
+        writeln!(text, "\n{} CPUs, {}; {others}.", machine.cpus, machine.kernel)
+            .expect("writing to a string cannot fail");
     }
     text += "\n";
     for invariant in &outcome.invariants {
