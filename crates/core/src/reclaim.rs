@@ -172,7 +172,7 @@ impl Engine {
         let has_progress = released + armed > 0 || !garbage.is_empty();
         let (csses, unused) = sort_out(&mut tree, garbage);
         let (is_open, has_emptied) = (tree.graces.is_open(), !tree.emptied.is_empty());
-        let is_over = tree.is_closed && tree.csses.is_empty() && !is_open && csses.is_empty();
+        let is_over = tree.is_over() && csses.is_empty();
         drop(tree);
         // Under no lock, as these run the drops of users' values.
         let freed = csses.len();
@@ -311,14 +311,18 @@ impl Engine {
     }
 
     /// Frees what can be freed as the registry ends, and leaves the rest to the thread.
+    ///
+    /// Who finds that it is over gives the mailbox away, and then nobody of this registry may look into it
+    /// any more: so it is over only once the passes here are done.
     pub(crate) fn finish(self: &Arc<Self>) {
-        let mut pass = self.pass();
-        while pass.has_progress && !pass.is_over {
-            pass = self.pass();
-        }
+        while self.pass().has_progress {}
+        let mut tree = self.lock();
+        tree.is_closed = true;
+        let is_over = tree.is_over();
+        drop(tree);
         // Ordering: Relaxed: set by a structural call, which happened before the last handle's drop.
         let has_thread = self.has_thread.load(Ordering::Relaxed);
-        match (has_thread, pass.is_over) {
+        match (has_thread, is_over) {
             (true, _) => {
                 self.mailbox.ring();
             }
@@ -331,13 +335,13 @@ impl Engine {
 /// What a pass came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass {
-    has_progress: bool,
+    pub(crate) has_progress: bool,
     /// How many css were freed.
     freed: usize,
     /// Something can be reclaimed without another call in between, a little later.
     is_pending: bool,
     /// The registry has ended and nothing is left.
-    is_over: bool,
+    pub(crate) is_over: bool,
 }
 
 /// Returns whether the calling thread drops a css.

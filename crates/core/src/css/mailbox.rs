@@ -30,6 +30,11 @@ const RUNG: u32 = 1;
 const ASLEEP: u32 = 2;
 
 /// A release list with a bell.
+///
+/// # Invariants
+///
+/// 1. The list is taken from by one registry at a time: who gives the mailbox away is the last of its registry to look
+///    into it (`reclaim.rs`, `finish`). Anybody may ring.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     pub(crate) list: ReleaseList,

@@ -102,7 +102,7 @@ pub(crate) struct Tree {
     /// The current world, kept beside it to make the next from.
     pub(crate) world: Arc<World>,
     pub(crate) last_id: BTreeMap<&'static str, u64>,
-    /// The last handle is gone.
+    /// The last handle is gone, and whoever dropped it looks at nothing any more.
     pub(crate) is_closed: bool,
 }
 
@@ -306,12 +306,15 @@ impl Engine {
             builder.spawn(move || engine.close()).ok();
             return;
         }
+        self.take_down();
+        self.finish();
+    }
+
+    /// Takes everything offline.
+    fn take_down(&self) {
         let mut tree = self.lock();
         tree.departed = self.bury_departed(&mut tree);
         lifecycle::close(self, &mut tree);
-        tree.is_closed = true;
-        drop(tree);
-        self.finish();
     }
 
     /// Gives the mailbox to the next registry; nothing of this one can ring it on purpose any more.
@@ -343,6 +346,11 @@ impl Drop for Engine {
 }
 
 impl Tree {
+    /// Returns whether nothing is left to free, and nobody is left who could make anything.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_closed && self.csses.is_empty() && !self.graces.is_open()
+    }
+
     fn new(default: Arc<Hier>) -> Self {
         Self {
             hierarchies: Slab::new(),
@@ -476,5 +484,20 @@ impl Drop for Structure<'_> {
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Owner").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pass_ends_a_registry_while_whoever_closed_it_still_looks_into_its_mailbox() {
+        let engine = Arc::new(Engine::new(&Weak::new(), Barrier::Auto, Reclaimer::Manual));
+        engine.take_down();
+        while engine.pass().has_progress {}
+        assert!(!engine.pass().is_over, "then the mailbox would be another registry's");
+        engine.finish();
+        assert!(engine.lock().is_over());
     }
 }
