@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fief_core::CssRef;
-use fief_io::{IoCss, Limits, Op, Stream};
+use fief_io::{CostModel, IoCss, Limits, Op, Stream};
 
 use super::{Account, Limiter, Plan};
 use crate::io::world::World;
@@ -31,7 +31,8 @@ impl Fief {
     ///
     /// A rate out of range.
     pub fn new(plan: &Plan, layout: Layout) -> Result<Result<Self, String>> {
-        let world = World::new(|device| device)?;
+        // Bytes are what all limit here: of the device's time, small operations would have a greater part.
+        let world = World::new(|device| device.cost(CostModel::BYTES))?;
         let limited = World::group(&world.root, "limited")?;
         world.limit(&limited, Limits::new().rbps(plan.rate))?;
         let stream = |number: usize| {
