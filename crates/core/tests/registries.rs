@@ -2,47 +2,37 @@
 
 use std::{
     error::Error,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fief_core::{Css, HookError, Registry, Removal, Subsystem};
 
-/// Counts the values that are dropped.
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// Each of its values keeps the channel open until it is dropped.
+struct Open(Sender<()>);
 
-struct Counted;
-
-struct Value;
-
-impl Drop for Value {
-    fn drop(&mut self) {
-        DROPPED.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Subsystem for Counted {
-    type State = Value;
+impl Subsystem for Open {
+    type State = Sender<()>;
 
     fn name(&self) -> &'static str {
-        "counted"
+        "open"
     }
 
-    fn new_css(&self, _parent: Option<&Css<Value>>) -> Result<Value, HookError> {
-        Ok(Value)
+    fn new_css(&self, _parent: Option<&Css<Sender<()>>>) -> Result<Sender<()>, HookError> {
+        Ok(self.0.clone())
     }
 }
 
 /// A registry that lives shortly, and ends while its thread is at work.
-fn live_and_die() -> Result<(), Box<dyn Error>> {
+fn live_and_die(open: Sender<()>) -> Result<(), Box<dyn Error>> {
     let registry = Registry::new();
     let hierarchy = registry.create_hierarchy("h")?;
-    let counted = registry.register(Counted)?;
-    counted.bind(&hierarchy)?;
+    let open = registry.register(Open(open))?;
+    open.bind(&hierarchy)?;
     for number in 0..4 {
         let group = hierarchy.root().create_child(&format!("g{number}"))?;
-        let css = counted.css(&group).ok_or("no css")?;
+        let css = open.css(&group).ok_or("no css")?;
         group.remove(Removal::Detach)?;
         drop(css);
     }
@@ -51,18 +41,20 @@ fn live_and_die() -> Result<(), Box<dyn Error>> {
 
 #[test]
 fn registries_that_end_beside_each_other_take_nothing_of_each_other() {
-    const THREADS: u64 = 8;
-    const ROUNDS: u64 = 500;
+    const THREADS: usize = 8;
+    const ROUNDS: usize = 500;
+    let (open, is_open) = channel();
     thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| (0..ROUNDS).for_each(|_| live_and_die().expect("nothing is refused")));
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    live_and_die(open.clone()).expect("nothing is refused");
+                }
+            });
         }
     });
+    drop(open);
     // The last are freed by their threads.
-    let all = THREADS * ROUNDS * 5;
-    let patience = Instant::now() + Duration::from_secs(30);
-    while DROPPED.load(Ordering::Relaxed) < all && Instant::now() < patience {
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(DROPPED.load(Ordering::Relaxed), all);
+    let ended = is_open.recv_timeout(Duration::from_secs(30));
+    assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "every value is dropped");
 }
